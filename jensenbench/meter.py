@@ -1,0 +1,121 @@
+"""Metered views: cost is counted from outside, per state, never self-reported."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from jensenbench.denoiser import Denoiser
+from jensenbench.errors import BudgetExceeded, Diverged
+from jensenbench.problem import Problem
+
+COUNTS = ("nfe", "vjp", "jvp", "residual_calls")
+
+
+@dataclass
+class Meter:
+    """Counts rows that went through the network, its transposed and forward derivatives, and the residual.
+
+    Attributes:
+        budget: network evaluations allowed per state.
+        record: keep (sigma, x, D) of every call for the Jensen stage.
+    """
+
+    budget: float = math.inf
+    record: bool = False
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    states: int = 0
+    probes: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    _batch_start: int = 0
+
+    def begin(self, batch: int) -> None:
+        """Announce a batch of that many states; the budget holds for each batch."""
+        self.states += batch
+        self._batch, self._batch_start = batch, self.rows["nfe"]
+
+    def count(self, what: str, rows: int) -> None:
+        self.rows[what] += rows
+        if what == "nfe" and self.states and self.rows["nfe"] - self._batch_start > self.budget * self._batch:
+            raise BudgetExceeded(f"more than the budget of {self.budget:g} network evaluations a state")
+
+    def per_state(self) -> dict[str, float]:
+        """Counts divided by the number of states."""
+        return {what: rows / max(self.states, 1) for what, rows in self.rows.items()}
+
+
+class MeteredDenoiser(Denoiser):
+    """A prior whose evaluations and derivatives are counted; a NaN output stops the run."""
+
+    def __init__(self, prior: Denoiser, meter: Meter):
+        self._prior, self._meter = prior, meter
+        self.shape, self.sigma_data, self.module = prior.shape, prior.sigma_data, prior.module
+        self.sigma_min, self.sigma_max = prior.sigma_min, prior.sigma_max
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self(x, sigma)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        result = self._counted(self._prior(x, sigma), x)
+        if not torch.isfinite(result).all():
+            level = torch.as_tensor(sigma).flatten()[0]
+            raise Diverged(f"the state is NaN or infinite at network call {self._meter.rows['nfe'] // len(x)}, sigma = {level:.4g}")
+        if self._meter.record:
+            sigma_row = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x))
+            self._meter.probes.append((sigma_row, x.detach(), result.detach()))
+        return result
+
+    def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
+        return self._counted(self._prior.velocity(x, t), x)
+
+    def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
+        return self._counted(self._prior.score(x, mean_factor, variance), x)
+
+    def _counted(self, result: Tensor, x: Tensor) -> Tensor:
+        return count_call(self._meter, result, x)
+
+
+class MeteredModule(nn.Module):
+    """A fitted network whose evaluations are counted."""
+
+    def __init__(self, module: nn.Module, meter: Meter):
+        super().__init__()
+        self.inner, self._meter = module, meter
+
+    def forward(self, x: Tensor, *args: Tensor) -> Tensor:
+        return count_call(self._meter, self.inner(x, *args), x)
+
+
+class MeteredProblem(Problem):
+    """A problem whose residual evaluations are counted."""
+
+    def __init__(self, problem: Problem, meter: Meter):
+        super().__init__(
+            problem.pde,
+            problem.task,
+            problem.codec,
+            observation=problem.observation,
+            constraints=problem.constraints,
+            scale=problem.scale,
+            term_scale=problem.term_scale,
+        )
+        self._meter = meter
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        self._meter.count("residual_calls", len(x))
+        return super().terms(x)
+
+    def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        self._meter.count("residual_calls", len(x))
+        return super().residual(x, scheme)
+
+
+def count_call(meter: Meter, result: Tensor, x: Tensor) -> Tensor:
+    """Count one evaluation of ``len(x)`` rows, and later every derivative taken through it."""
+    meter.count("nfe", len(x))
+    if forward_ad.unpack_dual(x).tangent is not None:
+        meter.count("jvp", len(x))
+    if result.requires_grad:
+        result.register_hook(lambda _: meter.count("vjp", len(x)))
+    return result

@@ -1,0 +1,88 @@
+"""What a method provides: settings, variants, capabilities, a fit if it learns, and samples."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from jensenbench.denoiser import Denoiser
+from jensenbench.noise import Noise
+from jensenbench.problem import Problem
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """Settings of a method that learns nothing."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a method claims; the conformance checks hold it to it.
+
+    Attributes:
+        unconditional, observed: whether it can sample without and with observations.
+        trains: whether it needs ``fit``.
+        exact_observations, exact_residual: met to round-off by its samples.
+        deterministic: samples do not depend on the noise beyond the initial latent.
+        couples_batch: a row of the batch may depend on its neighbours.
+    """
+
+    unconditional: bool = True
+    observed: bool = True
+    trains: bool = False
+    exact_observations: bool = False
+    exact_residual: bool = False
+    deterministic: bool = False
+    couples_batch: bool = False
+
+
+class Method(ABC):
+    """A way to draw states of a problem from the shared prior. One public file in ``methods/``."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    Fit: ClassVar[type] = NoFit
+    Config: ClassVar[type]
+    variants: ClassVar[Mapping[str, Any]]
+    capabilities: ClassVar[Capabilities]
+    reduces_to: ClassVar[str | None] = None
+    references: ClassVar[tuple[str, ...]] = ()
+    deviations: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Any = None):
+        self.config = self.Config() if config is None else config
+
+    def skip(self, problem: Problem) -> str | None:
+        """Why this method cannot do this problem, or None; the reason is printed in the tables."""
+        if problem.observation is None and not self.capabilities.unconditional:
+            return "needs observations"
+        if problem.observation is not None and not self.capabilities.observed:
+            return "cannot use observations"
+        return None
+
+    def fit(self, prior: Denoiser, problem: Problem, data: Tensor, *, state_dir: Path, seed: int) -> nn.Module | None:
+        """Learn what the method needs from training data (N, C, *grid) in prior coordinates.
+
+        ``problem`` is unconditional. Progress is kept in ``state_dir``, so that a killed and resumed
+        fit equals an uninterrupted one.
+        """
+        return None
+
+    @abstractmethod
+    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        """States (b, C, *grid) in prior coordinates, observations not pasted in."""
+
+
+class Iterative(Method):
+    """A method that walks through states; :meth:`steps` shows the walk, :meth:`sample` its end."""
+
+    @abstractmethod
+    def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        """Yield the starting state and the state after every step; the last one is the sample."""
+
+    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        return deque(self.steps(prior, problem, noise), maxlen=1).pop()

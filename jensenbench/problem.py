@@ -1,0 +1,242 @@
+"""Tasks, observations, and the problem: the only door between prior coordinates and physics."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jensenbench.codec import Codec
+from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.pde import PDE, Role
+
+
+class Observation(ABC):
+    """Linear data of a batch of states: ``values`` = forward(fields) + noise.
+
+    ``noise_std`` is in units of each field's standard deviation; zero means exact data.
+    """
+
+    values: Tensor
+    noise_std: float
+
+    @abstractmethod
+    def forward(self, fields: Tensor) -> Tensor:
+        """Apply the operator to physical fields (b, C, *grid)."""
+
+    @abstractmethod
+    def groups(self, misfit: Tensor) -> Tensor:
+        """Misfit as (b, g, m): the groups of entries that a method may weigh differently."""
+
+    @abstractmethod
+    def counts(self) -> Tensor:
+        """(b, g) number of observed entries of each group."""
+
+    @abstractmethod
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        """The same data for a part of the batch."""
+
+
+@dataclass(frozen=True)
+class MaskObservation(Observation):
+    """Entries of the fields seen through a mask; ``mask`` and ``values`` are (b, C, *grid). Groups are fields."""
+
+    mask: Tensor
+    values: Tensor
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.values.shape:
+            raise UserError(f"observation mask {tuple(self.mask.shape)} and values {tuple(self.values.shape)} differ in shape")
+        if self.noise_std < 0:
+            raise UserError(f"noise_std = {self.noise_std} is negative; use 0 for exact data")
+
+    def forward(self, fields: Tensor) -> Tensor:
+        return fields * self.mask.to(fields)
+
+    def groups(self, misfit: Tensor) -> Tensor:
+        return misfit.flatten(2)
+
+    def counts(self) -> Tensor:
+        return self.mask.flatten(2).sum(-1)
+
+    def rows(self, index: Sequence[int] | slice) -> "MaskObservation":
+        return replace(self, mask=self.mask[index], values=self.values[index])
+
+
+@dataclass(frozen=True)
+class LinearObservation(Observation):
+    """A dense operator ``matrix`` (m, C*prod(grid)) on the flattened fields; ``values`` are (b, m). One group."""
+
+    matrix: Tensor
+    values: Tensor
+    noise_std: float = 0.0
+
+    def forward(self, fields: Tensor) -> Tensor:
+        return fields.flatten(1) @ self.matrix.to(fields).T
+
+    def groups(self, misfit: Tensor) -> Tensor:
+        return misfit[:, None]
+
+    def counts(self) -> Tensor:
+        return torch.full((len(self.values), 1), self.matrix.shape[0])
+
+    def rows(self, index: Sequence[int] | slice) -> "LinearObservation":
+        return replace(self, values=self.values[index])
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which share of the coefficient and of the solution is observed, at random points, with which noise.
+
+    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std.
+    """
+
+    name: str
+    coefficient: float = 0.0
+    solution: float = 0.0
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
+            raise UserError(f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]")
+        if self.noise_std < 0:
+            raise UserError(f"task {self.name!r}: noise_std = {self.noise_std} is negative")
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}_noise{self.noise_std:g}" if self.noise_std else self.name
+
+    @property
+    def observes(self) -> bool:
+        return self.coefficient > 0 or self.solution > 0
+
+    def mask(self, pde: PDE, *, seed: int, index: int) -> Tensor:
+        """(C, *grid) bool mask of one instance, a function of (seed, task, index) alone."""
+        stream = _stream(seed, self.label, index, "mask")
+        shares: dict[Role, float] = {"coefficient": self.coefficient, "solution": self.solution}
+        mask = torch.zeros(pde.shape, dtype=torch.bool)
+        for role, share in shares.items():
+            entries = pde.role_mask(role).flatten().nonzero().flatten()
+            count = min(len(entries), max(1, round(share * len(entries)))) if share else 0
+            chosen = stream.choice(len(entries), count, replace=False)
+            mask.view(-1)[entries[torch.as_tensor(np.sort(chosen))]] = True
+        return mask
+
+    def observe(self, state: Tensor, pde: PDE, field_std: Tensor, *, seed: int, index: int) -> MaskObservation:
+        """Data of one state (C, *grid), as an observation of batch size one."""
+        mask = self.mask(pde, seed=seed, index=index)
+        noise = torch.as_tensor(_stream(seed, self.label, index, "noise").standard_normal(pde.shape))
+        spread = self.noise_std * field_std.reshape(-1, *[1] * len(pde.grid.shape))
+        values = torch.where(mask, state + spread * noise, torch.zeros_like(state))
+        return MaskObservation(mask[None], values[None], self.noise_std)
+
+
+def _stream(seed: int, *key: object) -> np.random.Generator:
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+_SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on other grids
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("unconditional"),
+        Task("forward", coefficient=1),
+        Task("inverse", solution=1),
+        Task("forward_sparse", coefficient=_SPARSE),
+        Task("inverse_sparse", solution=_SPARSE),
+        Task("reconstruction_3", coefficient=_SPARSE, solution=_SPARSE),
+        Task("reconstruction_30", coefficient=0.3, solution=0.3),
+    )
+}
+
+
+def find_task(name: str, *, noise_std: float = 0.0) -> Task:
+    """A task of the suite by name, with observation noise."""
+    if name not in TASKS:
+        raise UnknownName("task", name, TASKS)
+    return replace(TASKS[name], noise_std=noise_std)
+
+
+class Problem:
+    """A batch of (instance, draw) pairs of one task.
+
+    Args:
+        pde: the equation.
+        task: label of the task.
+        codec: map between fields and prior coordinates.
+        observation: data of every row of the batch; None when nothing is observed.
+        constraints: hard constraints besides the data.
+        scale: (C,) standard deviation of each field.
+        term_scale: rms of the equation's largest term on the data, the residual's unit.
+    """
+
+    def __init__(
+        self,
+        pde: PDE,
+        task: str,
+        codec: Codec,
+        *,
+        observation: Observation | None = None,
+        constraints: tuple[Constraint, ...] = (),
+        scale: Tensor | None = None,
+        term_scale: float = 1.0,
+    ):
+        self.pde, self.task, self.codec = pde, task, codec
+        self.observation, self.constraints = observation, constraints
+        self.scale = torch.ones(len(pde.fields), dtype=torch.float64) if scale is None else scale
+        self.term_scale = term_scale
+
+    def encode(self, fields: Tensor) -> Tensor:
+        return self.codec.encode(fields)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.codec.decode(x)
+
+    def misfit(self, x: Tensor) -> Tensor:
+        """forward(decode(x)) - values in physical units, zero off a mask; raises without an observation."""
+        if self.observation is None:
+            raise UserError(f"task {self.task!r} observes nothing: there is no misfit")
+        return self.observation.forward(self.decode(x)) - self.observation.values.to(x)
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """Signed terms of the equation at the decoded state."""
+        return self.pde.terms(self.decode(x))
+
+    def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        """Residual parts of the decoded state, physical units."""
+        return self.pde.residual(self.decode(x), scheme)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """Violations of all constraints side by side, (b, m)."""
+        fields = self.decode(x)
+        parts = [constraint.violation(fields) for constraint in self.hard_constraints()]
+        return torch.cat(parts, 1) if parts else x.new_zeros(len(x), 0)
+
+    def correct(self, x: Tensor) -> Tensor:
+        """Project the decoded state onto each constraint in order and encode it again."""
+        fields = self.decode(x)
+        for constraint in self.hard_constraints():
+            fields = constraint.project(fields)
+        return self.encode(fields)
+
+    def hard_constraints(self) -> tuple[Constraint, ...]:
+        """The declared constraints and, where the data are exact, the observed entries."""
+        data = self.observation
+        if isinstance(data, MaskObservation) and data.noise_std == 0:
+            return (*self.constraints, FixedEntries("observations", data.mask, data.values))
+        return self.constraints
+
+    def rows(self, index: Sequence[int] | slice) -> "Problem":
+        """The same problem for a part of the batch (constraints are shared by all rows)."""
+        data = self.observation.rows(index) if self.observation is not None else None
+        return Problem(
+            self.pde, self.task, self.codec, observation=data, constraints=self.constraints, scale=self.scale, term_scale=self.term_scale
+        )

@@ -1,0 +1,107 @@
+"""Where a number comes from: digests of sources, settings, files and environment."""
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("jensenbench", "methods", "pdes")
+LIBRARIES = ("torch", "numpy", "scipy", "pandas", "h5py")
+
+
+def digest_text(text: str) -> str:
+    """First 16 hex digits of SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_file(path: Path) -> str:
+    """First 16 hex digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest_sources(modules: Iterable[str]) -> str:
+    """Digest of modules and of all project modules that they import, comments and docstrings left out."""
+    return digest_text("".join(f"{name}:{_syntax_digest(name)};" for name in sorted(closure(modules))))
+
+
+def closure(modules: Iterable[str]) -> set[str]:
+    """The modules and, transitively, the project modules they import."""
+    found: set[str] = set()
+    queue = list(modules)
+    while queue:
+        name = queue.pop()
+        if name not in found and _path(name) is not None:
+            found.add(name)
+            queue.extend(_imports(name))
+    return found
+
+
+def public_modules(package: str) -> list[str]:
+    """Names of the plug-in files of ``methods`` or ``pdes``."""
+    return sorted(path.stem for path in (ROOT / package).glob("*.py") if not path.name.startswith("_"))
+
+
+@cache
+def environment_digest() -> str:
+    """Digest of Python, of the numerical libraries and of the processor's architecture."""
+    return digest_text(f"{versions()};{platform.machine()}")
+
+
+@cache
+def versions() -> str:
+    """Versions of Python and the numerical libraries, as one line."""
+    found = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
+    return ", ".join([f"python {platform.python_version()}", *found])
+
+
+@cache
+def git_commit() -> str:
+    """Commit of the checkout, with ``+`` if sources differ from it; ``unknown`` outside git."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *PACKAGES)
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _path(module)
+    if path is None:
+        raise FileNotFoundError(module)
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+@cache
+def _syntax_digest(module: str) -> str:
+    tree = ast.parse(ast.unparse(_tree(module)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return digest_text(ast.dump(tree))
+
+
+def _imports(module: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] in PACKAGES}

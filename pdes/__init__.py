@@ -1,0 +1,1 @@
+"""PDE modules: one public file is one PDE; files that start with ``_`` are shared helpers."""
