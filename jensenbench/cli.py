@@ -1,0 +1,203 @@
+"""Command line: one command a stage; imports stay lazy, so that help and errors are instant."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jensenbench import guard
+from jensenbench.errors import UserError
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 1."""
+    options = _parser().parse_args(arguments)
+    guard.die_with_parent()
+    try:
+        return options.command(options) or 0
+    except (UserError, OSError) as error:
+        print(f"jensenbench {options.name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jensenbench", description="Benchmark of constrained diffusion methods for PDEs")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, summary: str, *paths: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        for path in paths:
+            sub.add_argument(f"--{path}", type=Path, required=True)
+        return sub
+
+    add("plan", _plan, "list every job of a tier as JSON", "tier", "out")
+    add("generate", _generate, "generate or import the data of one PDE", "tier", "out").add_argument("--pde", required=True)
+    add("observe", _observe, "draw masks and observation noise", "tier", "data", "out").add_argument("--pde", required=True)
+    train = add("train", _train, "train or build one prior", "tier", "data", "out", "state-dir")
+    _cell_arguments(train, "pde", "prior")
+    sample = add("sample", _sample, "draw samples with one method", "tier", "data", "observations", "prior-file", "out")
+    _cell_arguments(sample, "pde", "prior", "method", "variant")
+    sample.add_argument("--last-attempt", action="store_true", help="write a row with the reason if the job is killed")
+    sample.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    evaluate = add("evaluate", _evaluate, "measure samples", "data", "observations", "prior-file", "out")
+    evaluate.add_argument("--seed", type=int, required=True)
+    evaluate.add_argument("samples", nargs="+", type=Path)
+    add("collect", _collect, "join the evaluations of a tier", "out").add_argument("folders", nargs="+", type=Path)
+    add("report", _report, "write tables and figures", "tier", "results", "out")
+    _import_arguments(add("import", _import, "turn a published data file into the suite's format"))
+    check = add("check", _check, "print the conformance of a plug-in")
+    check.add_argument("kind", choices=("method", "pde", "prior"))
+    check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
+    check.add_argument("--data", type=Path, help="data file of the prior's PDE")
+    new = add("new", _new, "write a method or PDE that runs, to start from")
+    new.add_argument("kind", choices=("method", "pde"))
+    new.add_argument("subject", metavar="NAME")
+    explain = add("explain", _explain, "show where a number comes from")
+    explain.add_argument("run_id")
+    explain.add_argument("--results", type=Path, default=Path("results/default"))
+    return parser
+
+
+def _cell_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--format", required=True)
+    parser.add_argument("--pde", required=True)
+    parser.add_argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from jensenbench import store
+    from jensenbench.config import read_tier
+    from jensenbench.plan import make_plan
+
+    store.write_text(options.out, store.canonical_json(make_plan(read_tier(options.tier), options.tier)))
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+
+    tier = read_tier(options.tier)
+    entry = tier.pde(options.pde)
+    if not entry.source:
+        from jensenbench.stages import generate
+
+        return generate.run(tier=tier, label=options.pde, out=options.out)
+    from jensenbench.stages import import_data
+
+    import_data.run(
+        file=Path(entry.source["file"]), format=entry.source["format"], pde=entry.name, settings=dict(entry.settings),
+        label=entry.label, splits=tier.data.sizes, seed=tier.data.seed, out=options.out,
+    )  # fmt: skip
+
+
+def _observe(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+    from jensenbench.stages import observe
+
+    observe.run(tier=read_tier(options.tier), label=options.pde, data=options.data, out=options.out)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+    from jensenbench.stages import train
+
+    tier = read_tier(options.tier)
+    train.run(
+        data=options.data, out=options.out, settings=tier.prior_settings(options.prior), label=options.prior,
+        seed=options.seed, device=tier.device, threads=tier.threads, state_dir=options.state_dir,
+    )  # fmt: skip
+
+
+def _sample(options: argparse.Namespace) -> int | None:
+    arguments = _sample_arguments(options)
+    if not options.worker:
+        code = guard.run_child([*arguments, "--worker"])
+        if code >= 0 or not options.last_attempt:
+            return code if code >= 0 else 128 - code
+    from jensenbench.config import read_tier
+    from jensenbench.stages import sample
+
+    tier = read_tier(options.tier)
+    cell = tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}")
+    shared = {
+        "tier": tier, "cell": cell, "seed": options.seed, "data": options.data, "prior_file": options.prior_file,
+        "out": options.out, "command": shlex.join(["python", "-m", "jensenbench", *arguments]),
+    }  # fmt: skip
+    if options.worker:
+        sample.run(observations=options.observations, **shared)
+    else:
+        status, reason = guard.explain_exit(code)
+        sample.write_failure(status=status, reason=reason, **shared)
+    return None
+
+
+def _sample_arguments(options: argparse.Namespace) -> list[str]:
+    names = ("tier", "pde", "prior", "method", "variant", "seed", "data", "observations", "prior_file", "out")
+    pairs = [(f"--{name.replace('_', '-')}", str(getattr(options, name))) for name in names]
+    return ["sample", *(part for pair in pairs for part in pair)]
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from jensenbench.stages import evaluate
+
+    evaluate.run(
+        data=options.data, observations=options.observations, prior=options.prior_file, samples=options.samples,
+        out=options.out, seed=options.seed,
+    )  # fmt: skip
+
+
+def _collect(options: argparse.Namespace) -> None:
+    from jensenbench.stages import collect
+
+    collect.run(folders=options.folders, out=options.out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from jensenbench.stages import report
+
+    report.run(config=options.tier, results=options.results, out=options.out)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from jensenbench.stages import import_data
+
+    out = options.out or Path("results/imported") / f"{options.file.stem}.h5"
+    import_data.run(
+        file=options.file, format=options.format, pde=options.pde, settings={}, label=None, splits={}, seed=0, out=out
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from jensenbench.checks import check_plugin
+
+    report = check_plugin(options.kind, options.subject, data=options.data)
+    print(report)
+    return 0 if report.passed else 1
+
+
+def _new(options: argparse.Namespace) -> None:
+    from jensenbench import scaffold
+
+    scaffold.run(options.kind, options.subject)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from jensenbench import store
+
+    runs = store.read_csv(options.results / "runs.csv.gz")
+    found = runs[runs["run_id"].str.startswith(options.run_id)]
+    if found.empty:
+        raise UserError(f"no run {options.run_id!r} in {options.results / 'runs.csv.gz'}")
+    for _, row in found.iterrows():
+        print(os.linesep.join(f"{key:20} {value}" for key, value in row.items()))

@@ -1,0 +1,281 @@
+"""A tier: which data, priors, methods and tasks a run of the benchmark holds. YAML outside, frozen dataclasses inside."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.method import Method
+from jensenbench.problem import Task, find_task
+from jensenbench.provenance import ROOT, public_modules
+from jensenbench.registry import configure, load_method, make_pde, method_config
+
+PRIOR_KINDS = ("gaussian", "mixture", "network")
+EXACT_KINDS = ("gaussian", "mixture")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Data seed and number of states of each split."""
+
+    seed: int = 0
+    train: int = 2000
+    validation: int = 256
+    test: int = 16
+    reference: int = 2000
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"train": self.train, "validation": self.validation, "test": self.test, "reference": self.reference}
+
+
+@dataclass(frozen=True)
+class PDEEntry:
+    """One PDE of a tier; ``source`` = {file, format} where its data are imported."""
+
+    name: str
+    settings: Mapping[str, Any]
+    label: str
+    priors: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    source: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VariantEntry:
+    """One variant of a method with its restrictions and overrides; empty tuples mean no restriction."""
+
+    kinds: tuple[str, ...] = ()
+    pdes: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sampling job: a method's variant on one prior of one PDE."""
+
+    pde: str
+    prior: str
+    method: str
+    variant: str
+    tasks: tuple[str, ...]
+    config: Any
+    tuned_trials: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.pde}/{self.prior}/{self.method}/{self.variant}"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A checked tier; see ``config/default.yaml`` for what the keys mean."""
+
+    name: str
+    publish: bool
+    seeds: tuple[int, ...]
+    device: str
+    threads: int
+    data: DataConfig
+    instances: int
+    draws: int
+    samples: int
+    batch: int
+    budget: float
+    priors: Mapping[str, Mapping[str, Any]]
+    pdes: tuple[PDEEntry, ...]
+    methods: Mapping[str, Mapping[str, VariantEntry]]
+
+    def pde(self, label: str) -> PDEEntry:
+        for entry in self.pdes:
+            if entry.label == label:
+                return entry
+        raise UnknownName("PDE label", label, [entry.label for entry in self.pdes])
+
+    def tasks_of(self, label: str) -> tuple[Task, ...]:
+        return self.pde(label).tasks
+
+    def prior_settings(self, prior: str) -> dict[str, Any]:
+        if prior not in self.priors:
+            raise UnknownName("prior", prior, self.priors)
+        return dict(self.priors[prior])
+
+    def prior_kind(self, prior: str) -> str:
+        return self.prior_settings(prior)["kind"]
+
+    def prior_seed(self, prior: str, seed: int) -> int:
+        """Exact priors do not depend on a training seed: they are built once, as seed 0."""
+        return 0 if self.prior_kind(prior) in EXACT_KINDS else seed
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All sampling jobs, without their seeds."""
+        return tuple(
+            self._cell(entry, prior, load_method(method), variant, options)
+            for entry in self.pdes
+            for prior in entry.priors
+            for method, variants in self.methods.items()
+            for variant, options in variants.items()
+            if self._wanted(entry, prior, options)
+        )
+
+    def cell(self, key: str) -> Cell:
+        for cell in self.cells:
+            if cell.key == key:
+                return cell
+        raise UnknownName("cell", key, [cell.key for cell in self.cells])
+
+    def _wanted(self, entry: PDEEntry, prior: str, options: VariantEntry) -> bool:
+        kind_fits = not options.kinds or self.prior_kind(prior) in options.kinds
+        return kind_fits and (not options.pdes or entry.name in options.pdes)
+
+    def _cell(self, entry: PDEEntry, prior: str, method: type[Method], variant: str, options: VariantEntry) -> Cell:
+        tuned = tuned_settings(method.name)
+        found = tuned.get("settings", {}).get(variant, {}).get(entry.name, {})
+        trials = tuned.get("trials", {}).get(variant, {}).get(entry.name, 0)
+        config = method_config(method, variant, {**found, **options.config})
+        tasks = tuple(task.label for task in entry.tasks if not options.tasks or task.label in options.tasks)
+        return Cell(entry.label, prior, method.name, variant, tasks, config, trials)
+
+
+def tuned_settings(method: str) -> dict[str, Any]:
+    """Settings of ``config/methods/{method}.yaml``, empty when there are none."""
+    path = ROOT / "config" / "methods" / f"{method}.yaml"
+    return read_yaml(path) if path.exists() else {}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML or JSON mapping from a file."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the configuration {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def read_tier(path: Path) -> Tier:
+    """Parse and check a tier; every unknown name is refused with the nearest known one."""
+    return parse_tier(read_yaml(path))
+
+
+def parse_tier(raw: Mapping[str, Any]) -> Tier:
+    """Build a :class:`Tier` from plain values."""
+    _check_keys(raw)
+    priors = {label: _prior(label, settings) for label, settings in raw["priors"].items()}
+    default_tasks = tuple(_task(item) for item in raw["tasks"])
+    pdes = tuple(_pde(entry, priors, default_tasks) for entry in raw["pdes"])
+    _refuse_duplicates([entry.label for entry in pdes])
+    data = configure("data setting", DataConfig(), raw.get("data", {}))
+    tier = Tier(
+        name=raw["tier"],
+        publish=raw.get("publish", False),
+        seeds=tuple(raw.get("seeds", [0])),
+        device=raw.get("device", "cpu"),
+        threads=raw.get("threads", 1),
+        data=data,
+        instances=_positive(raw, "instances", 4),
+        draws=_positive(raw, "draws", 4),
+        samples=_positive(raw, "samples", 512),
+        batch=_positive(raw, "batch", 128),
+        budget=float(raw.get("budget", 1e9)),
+        priors=priors,
+        pdes=pdes,
+        methods=_methods(raw["methods"], extra=raw.get("extra_methods", False)),
+    )
+    if tier.instances > data.test:
+        raise UserError(f"instances = {tier.instances} needs as many test states, data.test is {data.test}")
+    return tier
+
+
+_REQUIRED = ("tier", "priors", "pdes", "tasks", "methods")
+_OPTIONAL = (
+    "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget", "extra_methods",
+)  # fmt: skip
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    for key in raw:
+        if key not in (*_REQUIRED, *_OPTIONAL):
+            raise UnknownName("config key", key, (*_REQUIRED, *_OPTIONAL))
+    for key in _REQUIRED:
+        if key not in raw:
+            raise UserError(f"the configuration lacks {key!r}; see config/default.yaml")
+    if raw.get("device", "cpu") not in ("cpu", "cuda"):
+        raise UnknownName("device", raw["device"], ("cpu", "cuda"))
+
+
+def _positive(raw: Mapping[str, Any], key: str, default: int) -> int:
+    value = raw.get(key, default)
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"{key} = {value!r} must be a positive whole number")
+    return value
+
+
+def _prior(label: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if settings.get("kind") not in PRIOR_KINDS:
+        raise UnknownName(f"kind of prior {label!r}", settings.get("kind"), PRIOR_KINDS)
+    return settings
+
+
+def _task(item: str | Mapping[str, Any]) -> Task:
+    if isinstance(item, str):
+        return find_task(item)
+    for key in item:
+        if key not in ("task", "noise_std"):
+            raise UnknownName("task setting", key, ("task", "noise_std"))
+    return find_task(item["task"], noise_std=float(item.get("noise_std", 0)))
+
+
+def _pde(raw: Mapping[str, Any], priors: Mapping[str, Any], tasks: tuple[Task, ...]) -> PDEEntry:
+    known = ("pde", "settings", "label", "priors", "tasks", "import")
+    for key in raw:
+        if key not in known:
+            raise UnknownName("PDE setting", key, known)
+    for prior in raw["priors"]:
+        if prior not in priors:
+            raise UnknownName("prior", prior, priors)
+    settings = raw.get("settings", {})
+    return PDEEntry(
+        name=raw["pde"],
+        settings=settings,
+        label=raw.get("label") or make_pde(raw["pde"], settings).label,
+        priors=tuple(raw["priors"]),
+        tasks=tuple(_task(item) for item in raw["tasks"]) if "tasks" in raw else tasks,
+        source=raw.get("import", {}),
+    )
+
+
+def _methods(raw: Mapping[str, Any], *, extra: bool) -> dict[str, dict[str, VariantEntry]]:
+    chosen = dict(raw)
+    if extra:
+        for name in public_modules("methods"):
+            chosen.setdefault(name, {next(iter(load_method(name).variants)): {}})
+    return {method: _variants(load_method(method), variants) for method, variants in chosen.items()}
+
+
+def _variants(method: type[Method], raw: Mapping[str, Any]) -> dict[str, VariantEntry]:
+    entries = {}
+    for variant, options in raw.items():
+        method_config(method, variant, (options or {}).get("config", {}))
+        entries[variant] = configure(f"option of {method.name}/{variant}", VariantEntry(), options or {})
+    return entries
+
+
+def _refuse_duplicates(labels: list[str]) -> None:
+    repeated = {label for label in labels if labels.count(label) > 1}
+    if repeated:
+        raise UserError(f"several PDEs of the tier are labelled {sorted(repeated)}; give them a `label:`")
+
+
+def write_resolved(raw: Mapping[str, Any], path: Path) -> None:
+    """Write plain settings as JSON, which every stage reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(raw, sort_keys=True, indent=1))

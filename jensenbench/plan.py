@@ -1,0 +1,116 @@
+"""The plan that the workflow reads: every job of a tier with the digests on which it depends.
+
+Loading a plan needs no torch: it is made by a subprocess and kept until the configuration or the
+sources change.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jensenbench import store
+from jensenbench.errors import UserError
+from jensenbench.provenance import ROOT, digest_file, digest_sources, digest_text, public_modules
+
+if TYPE_CHECKING:
+    from jensenbench.config import Cell, PDEEntry, Tier
+
+FOLDER = Path("results/.plan")
+
+
+def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of a configuration, made anew when the configuration or a source file has changed.
+
+    Raises UserError with the one line that the subprocess printed when the configuration is wrong.
+    """
+    text = store.canonical_json(dict(config))
+    settings = FOLDER / f"config-{digest_text(text)}.json"
+    path = FOLDER / f"plan-{digest_text(text + _everything())}.json"
+    if not path.exists():
+        if not settings.exists():
+            store.write_text(settings, text)
+        command = [sys.executable, "-m", "jensenbench", "plan", "--tier", str(settings), "--out", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the plan could not be made")
+    return json.loads(path.read_text())
+
+
+def _everything() -> str:
+    modules = [f"{package}.{name}" for package in ("methods", "pdes") for name in public_modules(package)]
+    modules += [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "jensenbench").rglob("*.py")]
+    tuned = sorted((ROOT / "config" / "methods").glob("*.yaml"))
+    return digest_sources(modules) + "".join(digest_file(path) for path in tuned)
+
+
+def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
+    """All jobs of a tier: what they read, which digests make them stale, what they ask of the machine."""
+    root = f"results/{tier.name}"
+    pairs = [(entry, prior) for entry in tier.pdes for prior in entry.priors]
+    return {
+        "tier": tier.name,
+        "publish": tier.publish,
+        "seeds": list(tier.seeds),
+        "device": tier.device,
+        "config_file": str(config_file),
+        "results": root,
+        "reports": "reports" if tier.publish else f"{root}/reports",
+        "pdes": {entry.label: _pde_job(tier, entry) for entry in tier.pdes},
+        "priors": {f"{entry.label}/{prior}": _prior_job(tier, entry, prior) for entry, prior in pairs},
+        "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
+        "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
+        "code": {stage: digest_sources([f"jensenbench.stages.{stage}"]) for stage in ("observe", "evaluate", "collect", "report")},
+    }
+
+
+def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:
+    stage = "import_data" if entry.source else "generate"
+    source = entry.source.get("file")
+    settings = {"pde": entry.name, "settings": entry.settings, "data": tier.data.sizes, "seed": tier.data.seed}
+    settings |= {"source": entry.source, "file": digest_file(Path(source)) if source else None}
+    tasks = [task.label for task in entry.tasks]
+    return {
+        "code": digest_sources([f"jensenbench.stages.{stage}", f"pdes.{entry.name}"]),
+        "settings": digest_text(store.canonical_json(settings)),
+        "observations": digest_text(store.canonical_json({"tasks": tasks, "instances": tier.instances})),
+        "tasks": tasks,
+        "import": source,
+        "resources": {"mem_mb": 4000, "runtime": 60, "gpu": 0},
+    }
+
+
+def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
+    settings = {"prior": tier.prior_settings(prior), "device": tier.device, "threads": tier.threads}
+    exact = tier.prior_seed(prior, 1) == 0
+    return {
+        "seeds": sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}),
+        "kind": tier.prior_kind(prior),
+        "code": digest_sources(["jensenbench.stages.train", f"pdes.{entry.name}"]),
+        "settings": digest_text(store.canonical_json(settings)),
+        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier)},
+    }
+
+
+def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
+    return {
+        "seeds": list(tier.seeds),
+        "prior_seeds": {str(seed): tier.prior_seed(cell.prior, seed) for seed in tier.seeds},
+        "code": digest_sources(["jensenbench.stages.sample", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]),
+        "settings": digest_text(store.canonical_json(run_settings(tier, cell))),
+        "tasks": list(cell.tasks),
+        "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
+    }
+
+
+def run_settings(tier: "Tier", cell: "Cell") -> dict[str, Any]:
+    """Everything of the configuration on which a sampling job's numbers depend."""
+    counts = {key: getattr(tier, key) for key in ("instances", "draws", "samples", "batch", "budget", "device", "threads")}
+    return {"method": dataclasses.asdict(cell.config), "tasks": list(cell.tasks), **counts}
+
+
+def _gpus(tier: "Tier") -> int:
+    return int(tier.device == "cuda")

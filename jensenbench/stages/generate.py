@@ -1,0 +1,30 @@
+"""Stage ``generate``: states of one PDE from its law and solver."""
+
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from jensenbench.config import Tier
+from jensenbench.dataset import SPLIT_START, write_dataset
+from jensenbench.registry import make_pde
+
+CHUNK = 250  # states a solver call, for memory
+
+
+def run(*, tier: Tier, label: str, out: Path) -> None:
+    """Write the data file of one PDE of a tier: disjoint index ranges of one data seed."""
+    entry = tier.pde(label)
+    pde = make_pde(entry.name, entry.settings)
+    sizes = tier.data.sizes
+    with tqdm(total=sum(sizes.values()), desc=f"generate {label}", unit="state", disable=None) as bar:
+        splits = {}
+        for split, count in sizes.items():
+            parts = []
+            for start in range(0, count, CHUNK):
+                first = SPLIT_START[split] + start
+                indices = range(first, first + min(CHUNK, count - start))
+                parts.append(pde.generate(indices, seed=tier.data.seed))
+                bar.update(len(indices))
+            splits[split] = torch.cat(parts)
+    write_dataset(out, pde, splits, seed=tier.data.seed, label=label)

@@ -1,0 +1,44 @@
+"""Stage ``observe``: masks, observation noise and truths, drawn once and read by every method."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from jensenbench import store
+from jensenbench.config import Tier
+from jensenbench.dataset import load_dataset
+from jensenbench.problem import MaskObservation
+
+
+def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
+    """Write the observations of the first ``tier.instances`` test states for every observed task."""
+    dataset = load_dataset(data)
+    truth = dataset.split("test", tier.instances)
+
+    def fill(file: h5py.File) -> None:
+        file.attrs.update(label=label, data_digest=dataset.digest)
+        for task in tier.tasks_of(label):
+            if not task.observes:
+                continue
+            parts = [
+                task.observe(state, dataset.pde, dataset.field_std, seed=tier.data.seed, index=index)
+                for index, state in enumerate(truth)
+            ]
+            group = file.create_group(task.label)
+            group.attrs["noise_std"] = task.noise_std
+            group.create_dataset("mask", data=torch.cat([part.mask for part in parts]).numpy().astype(np.uint8))
+            group.create_dataset("values", data=torch.cat([part.values for part in parts]).numpy())
+            group.create_dataset("truth", data=truth.numpy())
+
+    store.write_hdf5(out, fill)
+
+
+def load_observation(path: Path, task: str) -> MaskObservation:
+    """Stored observation of all instances (I, C, *grid) of a task."""
+    with store.open_hdf5(path) as file:
+        group = file[task]
+        mask = torch.from_numpy(np.asarray(group["mask"])).bool()
+        values = torch.from_numpy(np.asarray(group["values"]))
+        return MaskObservation(mask, values, float(group.attrs["noise_std"]))

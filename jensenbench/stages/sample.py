@@ -1,0 +1,176 @@
+"""Stage ``sample``: one method's variant draws states for all tasks of one (PDE, prior, seed)."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from jensenbench import provenance, store
+from jensenbench.config import Cell, Tier
+from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.devices import pick_device
+from jensenbench.errors import BudgetExceeded, Diverged
+from jensenbench.meter import COUNTS, Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.method import Method
+from jensenbench.noise import KeyedNoise
+from jensenbench.plan import run_settings
+from jensenbench.priors import LoadedPrior, load_prior
+from jensenbench.problem import MaskObservation, Problem, Task
+from jensenbench.registry import load_method
+from jensenbench.stages.observe import load_observation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: physical samples (instance, draw, C, *grid) if ``status`` is ok, and the cost."""
+
+    status: str
+    reason: str = ""
+    fields: Tensor | None = None
+    n_instances: int = 0
+    n_draws: int = 0
+    costs: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that the tasks of one sampling job share."""
+
+    tier: Tier
+    cell: Cell
+    seed: int
+    method: Method
+    dataset: Dataset
+    prior: LoadedPrior
+    device: torch.device
+
+
+def run(
+    *, tier: Tier, cell: Cell, seed: int, data: Path, observations: Path, prior_file: Path, out: Path, command: str
+) -> None:
+    """Sample every task of a cell and write the samples file; a task that fails is a row with its reason."""
+    torch.set_num_threads(tier.threads)
+    dataset = load_dataset(data)
+    prior = load_prior(prior_file, dataset.pde)
+    method = load_method(cell.method)(cell.config)
+    job = _Job(tier, cell, seed, method, dataset, prior, pick_device(tier.device))
+    if prior.denoiser.module is not None:
+        prior.denoiser.module.to(job.device).requires_grad_(False)
+    outcomes = {}
+    for task in _tasks(tier, cell):
+        data_of_task = load_observation(observations, task.label) if task.observes else None
+        outcomes[task.label] = sample_task(job, task, data_of_task)
+    write_samples(out, job, outcomes, command)
+
+
+def _tasks(tier: Tier, cell: Cell) -> tuple[Task, ...]:
+    return tuple(task for task in tier.tasks_of(cell.pde) if task.label in cell.tasks)
+
+
+def sample_task(job: _Job, task: Task, observation: MaskObservation | None) -> Outcome:
+    """Draw all states of one task in batches; failures become the outcome's status."""
+    n_instances = job.tier.samples if observation is None else len(observation.values)
+    n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
+    problem = Problem(
+        job.dataset.pde, task.label, job.prior.codec, observation=observation,
+        scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
+    )  # fmt: skip
+    reason = job.method.skip(problem)
+    if reason:
+        return Outcome("skipped", reason, n_instances=n_instances, n_draws=n_draws)
+    meter, start = Meter(budget=job.tier.budget), time.perf_counter()
+    fields, status, why = None, "ok", ""
+    try:
+        batches = list(_batches(job, problem, n_instances, n_draws, meter))
+        fields = torch.cat(batches).reshape(n_instances, n_draws, *job.dataset.pde.shape)
+    except Diverged as error:
+        status, why = "diverged", str(error)
+    except BudgetExceeded as error:
+        status, why = "over_budget", str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        status, why = "out_of_memory", f"{error or 'memory'}; lower `batch`"
+    return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
+
+
+def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
+    pairs = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
+    starts = range(0, len(pairs), job.tier.batch)
+    label = f"{job.cell.key} {problem.task}"
+    for start in tqdm(starts, desc=label, unit="batch", disable=None):
+        chunk = pairs[start : start + job.tier.batch]
+        rows = problem.rows([instance for instance, _ in chunk])
+        keys = [(job.seed, job.cell.pde, problem.task, instance, draw) for instance, draw in chunk]
+        meter.begin(len(chunk))
+        prior = MeteredDenoiser(job.prior.denoiser, meter)
+        x = job.method.sample(prior, MeteredProblem(rows, meter), KeyedNoise(keys, device=job.device))
+        fields = problem.decode(x.detach()).cpu()
+        if not torch.isfinite(fields).all():
+            raise Diverged("the samples hold NaN or infinite values")
+        yield fields
+
+
+def write_samples(out: Path, job: _Job, outcomes: dict[str, Outcome], command: str) -> None:
+    """Write the outcomes of a sampling job with their provenance."""
+    cell, shared = job.cell, _provenance(job, command)
+
+    def fill(file: h5py.File) -> None:
+        file.attrs.update(
+            pde=cell.pde, prior=cell.prior, prior_kind=job.prior.kind, method=cell.method, variant=cell.variant, seed=job.seed
+        )
+        for label, outcome in outcomes.items():
+            group = file.create_group(label)
+            group.attrs.update(shared)
+            group.attrs.update(_row(outcome))
+            if outcome.fields is not None:
+                group.create_dataset("fields", data=outcome.fields.numpy())
+
+    store.write_hdf5(out, fill)
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    row = {key: getattr(outcome, key) for key in ("status", "reason", "n_instances", "n_draws", "seconds")}
+    return row | outcome.costs
+
+
+def _provenance(job: _Job, command: str) -> dict[str, Any]:
+    modules = ["jensenbench.stages.sample", f"methods.{job.cell.method}", f"pdes.{job.dataset.pde.name}"]
+    settings = run_settings(job.tier, job.cell)
+    device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else "cpu"
+    return {
+        "config_json": store.canonical_json(settings),
+        "config_digest": provenance.digest_text(store.canonical_json(settings)),
+        "tuned_trials": job.cell.tuned_trials,
+        "data_digest": job.dataset.digest,
+        "prior_digest": job.prior.digest,
+        "code_digest": provenance.digest_sources(modules),
+        "environment_digest": provenance.environment_digest(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "command": command,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "device": device,
+        "host": socket.gethostname(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_failure(
+    *, tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, out: Path, command: str, status: str, reason: str
+) -> None:
+    """Write rows for a job that was killed before it could write its own."""
+    dataset = load_dataset(data)
+    prior = load_prior(prior_file, dataset.pde)
+    job = _Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
+    blank = Outcome(status, reason, n_draws=tier.draws)
+    sizes = {task.label: tier.instances if task.observes else tier.samples for task in _tasks(tier, cell)}
+    write_samples(out, job, {label: replace(blank, n_instances=count) for label, count in sizes.items()}, command)
