@@ -1,0 +1,64 @@
+"""Stage ``import``: other people's states become a data file, with the convention found and the floor measured."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jensenbench import importers
+from jensenbench.dataset import Dataset, load_dataset, write_dataset
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.importers.conventions import Imported
+from jensenbench.provenance import digest_file
+from jensenbench.store import SPLITS
+
+SHARES = {"train": 0.6, "validation": 0.05, "test": 0.05, "reference": 0.3}  # of the file, where no sizes are given
+
+
+def run(
+    *,
+    file: Path,
+    format: str,
+    pde: str,
+    settings: Mapping[str, Any],
+    label: str | None,
+    splits: Mapping[str, int],
+    seed: int,
+    out: Path,
+) -> None:
+    """Read ``file``, say what was found, and write ``out``.
+
+    Args:
+        settings: known settings of the PDE; the others are found from the data.
+        label: name of the data in every table, ``{pde}-{format}-{n}`` by default.
+        splits: states of each split, consecutive ranges of the file; empty means fixed shares of it.
+    """
+    found = importers.read(file, format, pde, settings)
+    parts = split_ranges(found.states, splits)
+    name = label or f"{pde}-{format}-{found.pde.config.n}"
+    source = f"{file.name} sha256:{digest_file(file)}"
+    write_dataset(out, found.pde, parts, seed=seed, label=name, source=source)
+    print("\n".join(_summary(file, found, load_dataset(out), parts)))
+
+
+def split_ranges(states: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Disjoint consecutive ranges of the states, in the order of ``store.SPLITS``."""
+    counts = dict(sizes) or {name: int(share * len(states)) for name, share in SHARES.items()}
+    for name in counts:
+        if name not in SPLITS:
+            raise UnknownName("split", name, SPLITS)
+    wanted = [counts.get(name, 0) for name in SPLITS]
+    if min(wanted) < 1 or sum(wanted) > len(states):
+        request = ", ".join(f"{name} {count}" for name, count in zip(SPLITS, wanted, strict=True))
+        raise UserError(f"the file holds {len(states)} states, the splits ask for {request}; set `data:` so that each has some and all fit")
+    return dict(zip(SPLITS, states[: sum(wanted)].split(wanted), strict=True))
+
+
+def _summary(file: Path, found: Imported, data: Dataset, parts: Mapping[str, Tensor]) -> list[str]:
+    ranges = ", ".join(f"{name} {len(states)}" for name, states in parts.items())
+    lines = [f"{file.name}: {len(found.states)} states of {' x '.join(map(str, found.pde.grid.shape))}", *(f"  {line}" for line in found.findings)]
+    lines.append(f"  floor: residual rms {data.floor:.3g} x the largest term of the equation (of own data at most {found.pde.floor:.0e})")
+    if data.floor > found.pde.floor:
+        lines.append("  residuals of these data are meaningless: compare by rel. L2, mean MSE, std MSE, with a prior of power 0")
+    return [*lines, f"{data.path}: {data.label}, {ranges}"]
