@@ -1,0 +1,34 @@
+"""Public conformance checks of methods, PDEs and priors."""
+
+from pathlib import Path
+
+from jensenbench.checks.report import Report
+from jensenbench.errors import UserError
+from jensenbench.registry import load_method, load_pde
+
+
+def check_plugin(kind: str, subject: str, *, data: Path | None = None) -> Report:
+    """Conformance of a method or PDE by name, or of a prior by its file and its PDE's data file."""
+    if kind == "method":
+        from jensenbench.checks.method import check_method
+
+        return check_method(load_method(subject))
+    if kind == "pde":
+        from jensenbench.checks.pde import check_pde
+
+        return check_pde(load_pde(subject)())
+    if data is None:
+        raise UserError("checking a prior needs --data, the data file of its PDE")
+    return _check_prior_file(Path(subject), data)
+
+
+def _check_prior_file(path: Path, data: Path) -> Report:
+    from jensenbench.checks.prior import check_prior
+    from jensenbench.config import EXACT_KINDS
+    from jensenbench.dataset import load_dataset
+    from jensenbench.priors import load_prior
+
+    dataset = load_dataset(data)
+    prior = load_prior(path, dataset.pde)
+    states = prior.codec.encode(dataset.split("validation"))
+    return check_prior(prior.denoiser, states, exact=prior.kind in EXACT_KINDS)
