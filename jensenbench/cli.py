@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("kind", choices=("method", "pde", "prior"))
     check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
     check.add_argument("--data", type=Path, help="data file of the prior's PDE")
+    check.add_argument("--out", type=Path, help="keep the report here for the conformance page, failed or not")
+    add("conformance", _conformance, "write the conformance page", "out").add_argument("files", nargs="+", type=Path)
     new = add("new", _new, "write a method or PDE that runs, to start from")
     new.add_argument("kind", choices=("method", "pde"))
     new.add_argument("subject", metavar="NAME")
@@ -183,7 +185,18 @@ def _check(options: argparse.Namespace) -> int:
 
     report = check_plugin(options.kind, options.subject, data=options.data)
     print(report)
-    return 0 if report.passed else 1
+    if options.out is None:
+        return 0 if report.passed else 1
+    from jensenbench.reporting import conformance
+
+    conformance.write_report(report, options.kind, options.out)
+    return 0
+
+
+def _conformance(options: argparse.Namespace) -> None:
+    from jensenbench.reporting import conformance
+
+    conformance.run(files=options.files, out=options.out)
 
 
 def _new(options: argparse.Namespace) -> None:

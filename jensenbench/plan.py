@@ -63,6 +63,7 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "priors": {f"{entry.label}/{prior}": _prior_job(tier, entry, prior) for entry, prior in pairs},
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
         "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
+        "checks": _check_jobs(tier),
         "code": {stage: digest_sources([f"jensenbench.stages.{stage}"]) for stage in ("observe", "evaluate", "collect", "report")},
     }
 
@@ -103,6 +104,20 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
         "settings": digest_text(store.canonical_json(run_settings(tier, cell))),
         "tasks": list(cell.tasks),
         "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
+    }
+
+
+def _check_jobs(tier: "Tier") -> dict[str, dict[str, str]]:
+    """Conformance jobs of the tier's plug-ins, by ``kind-name``."""
+    plugins = [("method", f"methods.{name}") for name in tier.methods]
+    plugins += [("pde", f"pdes.{name}") for name in sorted({entry.name for entry in tier.pdes})]
+    return {
+        f"{kind}-{module.split('.')[1]}": {
+            "kind": kind,
+            "name": module.split(".")[1],
+            "code": digest_sources([f"jensenbench.checks.{kind}", module]),
+        }
+        for kind, module in plugins
     }
 
 

@@ -1,0 +1,58 @@
+"""Configurations are checked wholly before anything runs; unknown names get the nearest known one."""
+
+import copy
+
+import pytest
+
+from jensenbench.config import parse_tier, read_tier, read_yaml
+from jensenbench.errors import UserError
+from jensenbench.provenance import ROOT
+
+TIERS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
+
+
+@pytest.fixture
+def micro():
+    return read_yaml(ROOT / "config" / "micro.yaml")
+
+
+@pytest.mark.parametrize("name", TIERS)
+def test_shipped_tiers_are_valid(name):
+    tier = read_tier(ROOT / "config" / f"{name}.yaml")
+    assert tier.name == name
+    assert len({cell.key for cell in tier.cells}) == len(tier.cells) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"instanses": 3}, "did you mean 'instances'"),
+        ({"methods": {"edn": {"heun": {}}}}, "did you mean 'edm'"),
+        ({"methods": {"edm": {"huen": {}}}}, "did you mean 'heun'"),
+        ({"methods": {"edm": {"heun": {"config": {"stepz": 3}}}}}, "did you mean 'steps'"),
+        ({"methods": {"edm": {"heun": {"config": {"steps": "many"}}}}}, "'many' is a str"),
+        ({"methods": {"edm": {"heun": {"config": {"steps": 0}}}}}, "steps"),
+        ({"tasks": ["forwards"]}, "did you mean 'forward'"),
+        ({"pdes": [{"pde": "poison", "priors": ["gaussian-p1"]}]}, "did you mean 'poisson'"),
+        ({"pdes": [{"pde": "poisson", "settings": {"m": 8}, "priors": ["gaussian-p1"]}]}, "did you mean 'n'"),
+        ({"pdes": [{"pde": "poisson", "priors": ["gaussian"]}]}, "did you mean 'gaussian-p1'"),
+        ({"priors": {"gaussian-p1": {"kind": "gausian"}}}, "did you mean 'gaussian'"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"draws": 0}, "draws = 0"),
+        ({"instances": 5}, "instances = 5 needs as many test states"),
+        ({"data": {"trian": 3}}, "did you mean 'train'"),
+    ],
+)
+def test_mistakes_are_named_with_a_remedy(micro, change, message):
+    with pytest.raises(UserError, match=message):
+        parse_tier(copy.deepcopy(micro) | change)
+
+
+def test_two_pdes_of_one_label_are_refused(micro):
+    with pytest.raises(UserError, match="poisson-8"):
+        parse_tier(micro | {"pdes": micro["pdes"] * 2})
+
+
+def test_exact_priors_are_built_once_for_all_seeds(micro):
+    tier = parse_tier(micro | {"seeds": [0, 1, 2]})
+    assert {tier.prior_seed("gaussian-p1", seed) for seed in tier.seeds} == {0}

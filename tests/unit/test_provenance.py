@@ -1,0 +1,49 @@
+"""A digest changes with what a module does and with nothing else."""
+
+import pytest
+
+from jensenbench import provenance
+
+SOURCE = '"""Doc."""\nfrom jensenbench import helper\n\n\ndef f(x: int) -> int:\n    """Add."""\n    return helper.g(x) + 1\n'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "jensenbench").mkdir()
+    (tmp_path / "methods" / "a.py").write_text(SOURCE)
+    (tmp_path / "jensenbench" / "helper.py").write_text("def g(x):\n    return x\n")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+
+    def digest() -> str:
+        provenance._tree.cache_clear()
+        provenance._syntax_digest.cache_clear()
+        return provenance.digest_sources(["methods.a"])
+
+    return tmp_path, digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("return", "# why\n    return"), ('"""Add."""', '"""Other words."""'), ('"""Doc."""', '"""D."""')]
+)
+def test_comments_and_docstrings_do_not_count(project, old, new):
+    root, digest = project
+    before = digest()
+    (root / "methods" / "a.py").write_text(SOURCE.replace(old, new, 1))
+    assert digest() == before
+
+
+def test_an_edit_counts_also_in_an_imported_module(project):
+    root, digest = project
+    first = digest()
+    (root / "methods" / "a.py").write_text(SOURCE.replace("+ 1", "+ 2"))
+    second = digest()
+    (root / "jensenbench" / "helper.py").write_text("def g(x):\n    return 2 * x\n")
+    assert len({first, second, digest()}) == 3
+
+
+def test_other_plug_ins_do_not_count(project):
+    root, digest = project
+    before = digest()
+    (root / "methods" / "b.py").write_text("x = 1\n")
+    assert digest() == before
