@@ -36,4 +36,4 @@ class FixedEntries:
         return ((fields - self.values) * self.mask).flatten(1)
 
     def project(self, fields: Tensor) -> Tensor:
-        return torch.where(self.mask.bool(), self.values, fields)
+        return torch.where(self.mask.bool(), self.values.to(fields), fields)

@@ -99,14 +99,16 @@ class PDE(ABC):
 
     @property
     def label(self) -> str:
-        """Name used in every row and path, for instance ``darcy-two_valued-32``: all settings, n last."""
+        """Name used in every row and path, for instance ``darcy-two_valued-32``: distinguishing settings, n last."""
         values = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
         size = values.pop("n")
         return "-".join([self.name, *self.label_parts(values), str(size)])
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """Settings as they appear in the label; numbers carry their name."""
-        return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in settings.items()]
+        """Settings as they appear in the label: those that differ from the default; numbers carry their name."""
+        default = self.Config()
+        changed = {k: v for k, v in settings.items() if v != getattr(default, k)}
+        return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in changed.items()]
 
     @property
     def schemes(self) -> tuple[str, ...]:
