@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jensenbench", description="Benchmark of constrained diffusion methods for PDEs")
+    parser = argparse.ArgumentParser(
+        prog="jensenbench", description="Benchmark of constrained diffusion methods for PDEs"
+    )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, summary: str, *paths: str) -> argparse.ArgumentParser:
@@ -36,8 +38,12 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add("plan", _plan, "list every job of a tier as JSON", "tier", "out")
-    add("generate", _generate, "generate or import the data of one PDE", "tier", "out").add_argument("--pde", required=True)
-    add("observe", _observe, "draw masks and observation noise", "tier", "data", "out").add_argument("--pde", required=True)
+    add("generate", _generate, "generate or import the data of one PDE", "tier", "out").add_argument(
+        "--pde", required=True
+    )
+    add("observe", _observe, "draw masks and observation noise", "tier", "data", "out").add_argument(
+        "--pde", required=True
+    )
     train = add("train", _train, "train or build one prior", "tier", "data", "out", "state-dir")
     _cell_arguments(train, "pde", "prior")
     sample = add("sample", _sample, "draw samples with one method", "tier", "data", "observations", "prior-file", "out")
@@ -123,10 +129,9 @@ def _train(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> int | None:
     arguments = _sample_arguments(options)
-    if not options.worker:
-        code = guard.run_child([*arguments, "--worker"])
-        if code >= 0 or not options.last_attempt:
-            return code if code >= 0 else 128 - code
+    code = 0 if options.worker else guard.run_child([*arguments, "--worker"])
+    if not options.worker and (code >= 0 or not options.last_attempt):
+        return code if code >= 0 else 128 - code
     from jensenbench.config import read_tier
     from jensenbench.stages import sample
 

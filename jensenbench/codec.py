@@ -26,9 +26,13 @@ class Codec:
         if power not in POWERS:
             raise UserError(f"codec power {power!r} is not one of {POWERS}")
         if len(shift) != len(pde.fields) or len(scale) != len(pde.fields):
-            raise UserError(f"{pde.label} has {len(pde.fields)} fields; shift and scale have {len(shift)} and {len(scale)} entries")
+            raise UserError(
+                f"{pde.label} has {len(pde.fields)} fields; shift and scale have {len(shift)} and {len(scale)} entries"
+            )
         if not all(s > 0 for s in scale):
-            raise UserError(f"codec scale must be positive, got {list(scale)}: a field without variance cannot be encoded")
+            raise UserError(
+                f"codec scale must be positive, got {list(scale)}: a field without variance cannot be encoded"
+            )
         self.power, self.shift, self.scale = power, tuple(map(float, shift)), tuple(map(float, scale))
         self._bases = [_basis(field, pde.grid.axes, power) for field in pde.fields]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 class Constraint(Protocol):
     """A set of fields, given by its violation and by the projection onto it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def violation(self, fields: Tensor) -> Tensor:
         """(b, C, *grid) to (b, m), signed; its norm is the metric ``constraint_error``."""

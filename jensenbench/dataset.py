@@ -68,7 +68,13 @@ def load_dataset(path: Path) -> Dataset:
 
 
 def write_dataset(
-    path: Path, pde: PDE, splits: Mapping[str, Tensor], *, seed: int, label: str | None = None, source: str = "generated"
+    path: Path,
+    pde: PDE,
+    splits: Mapping[str, Tensor],
+    *,
+    seed: int,
+    label: str | None = None,
+    source: str = "generated",
 ) -> None:
     """Measure scales and floors and write a data file.
 

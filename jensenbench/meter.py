@@ -60,7 +60,9 @@ class MeteredDenoiser(Denoiser):
         result = self._counted(self._prior(x, sigma), x)
         if not torch.isfinite(result).all():
             level = torch.as_tensor(sigma).flatten()[0]
-            raise Diverged(f"the state is NaN or infinite at network call {self._meter.rows['nfe'] // len(x)}, sigma = {level:.4g}")
+            raise Diverged(
+                f"the state is NaN or infinite at network call {self._meter.rows['nfe'] // len(x)}, sigma = {level:.4g}"
+            )
         if self._meter.record:
             sigma_row = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x))
             self._meter.probes.append((sigma_row, x.detach(), result.detach()))

@@ -122,7 +122,9 @@ class PDE(ABC):
     def check(self, state: Tensor) -> Tensor:
         """Return ``state`` if it is (b, C, *grid) and finite, raise otherwise."""
         if tuple(state.shape[1:]) != self.shape:
-            raise UserError(f"{self.label}: expected states (b, {', '.join(map(str, self.shape))}), got {tuple(state.shape)}")
+            raise UserError(
+                f"{self.label}: expected states (b, {', '.join(map(str, self.shape))}), got {tuple(state.shape)}"
+            )
         if not torch.isfinite(state).all():
             raise UserError(f"{self.label}: the state holds NaN or infinite values; drop or regenerate it")
         return state

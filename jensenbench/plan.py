@@ -36,7 +36,9 @@ def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-m", "jensenbench", "plan", "--tier", str(settings), "--out", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the plan could not be made")
+            raise UserError(
+                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the plan could not be made"
+            )
     return json.loads(path.read_text())
 
 
@@ -64,7 +66,10 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
         "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
         "checks": _check_jobs(tier),
-        "code": {stage: digest_sources([f"jensenbench.stages.{stage}"]) for stage in ("observe", "evaluate", "collect", "report")},
+        "code": {
+            stage: digest_sources([f"jensenbench.stages.{stage}"])
+            for stage in ("observe", "evaluate", "collect", "report")
+        },
     }
 
 
@@ -100,7 +105,9 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
     return {
         "seeds": list(tier.seeds),
         "prior_seeds": {str(seed): tier.prior_seed(cell.prior, seed) for seed in tier.seeds},
-        "code": digest_sources(["jensenbench.stages.sample", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]),
+        "code": digest_sources(
+            ["jensenbench.stages.sample", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]
+        ),
         "settings": digest_text(store.canonical_json(run_settings(tier, cell))),
         "tasks": list(cell.tasks),
         "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
@@ -123,7 +130,9 @@ def _check_jobs(tier: "Tier") -> dict[str, dict[str, str]]:
 
 def run_settings(tier: "Tier", cell: "Cell") -> dict[str, Any]:
     """Everything of the configuration on which a sampling job's numbers depend."""
-    counts = {key: getattr(tier, key) for key in ("instances", "draws", "samples", "batch", "budget", "device", "threads")}
+    counts = {
+        key: getattr(tier, key) for key in ("instances", "draws", "samples", "batch", "budget", "device", "threads")
+    }
     return {"method": dataclasses.asdict(cell.config), "tasks": list(cell.tasks), **counts}
 
 

@@ -52,7 +52,9 @@ class MaskObservation(Observation):
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.values.shape:
-            raise UserError(f"observation mask {tuple(self.mask.shape)} and values {tuple(self.values.shape)} differ in shape")
+            raise UserError(
+                f"observation mask {tuple(self.mask.shape)} and values {tuple(self.values.shape)} differ in shape"
+            )
         if self.noise_std < 0:
             raise UserError(f"noise_std = {self.noise_std} is negative; use 0 for exact data")
 
@@ -104,7 +106,9 @@ class Task:
 
     def __post_init__(self) -> None:
         if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
-            raise UserError(f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]")
+            raise UserError(
+                f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]"
+            )
         if self.noise_std < 0:
             raise UserError(f"task {self.name!r}: noise_std = {self.noise_std} is negative")
 
@@ -238,5 +242,11 @@ class Problem:
         """The same problem for a part of the batch (constraints are shared by all rows)."""
         data = self.observation.rows(index) if self.observation is not None else None
         return Problem(
-            self.pde, self.task, self.codec, observation=data, constraints=self.constraints, scale=self.scale, term_scale=self.term_scale
+            self.pde,
+            self.task,
+            self.codec,
+            observation=data,
+            constraints=self.constraints,
+            scale=self.scale,
+            term_scale=self.term_scale,
         )

@@ -63,6 +63,7 @@ def versions() -> str:
 @cache
 def git_commit() -> str:
     """Commit of the checkout, with ``+`` if sources differ from it; ``unknown`` outside git."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -91,7 +92,10 @@ def _tree(module: str) -> ast.Module:
 def _syntax_digest(module: str) -> str:
     tree = ast.parse(ast.unparse(_tree(module)))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return digest_text(ast.dump(tree))
 

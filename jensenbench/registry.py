@@ -52,7 +52,9 @@ def _check_type(kind: str, key: str, default: object, value: object) -> None:
     number = isinstance(default, int | float) and not isinstance(default, bool)
     accepted = (int, float) if number else (type(default),)
     if default is not None and not isinstance(value, (*accepted, tuple)):
-        raise UserError(f"{kind} {key!r}: {value!r} is a {type(value).__name__}, expected a {type(default).__name__} like {default!r}")
+        raise UserError(
+            f"{kind} {key!r}: {value!r} is a {type(value).__name__}, expected a {type(default).__name__} like {default!r}"
+        )
 
 
 def catalog() -> dict[str, dict[str, Any]]:
@@ -94,6 +96,8 @@ def _load(package: str, kind: str, name: str, base: type) -> Any:
     module = importlib.import_module(f"{package}.{name}")
     found = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, base)]
     own = [value for value in found if value.__module__ == module.__name__ and not inspect.isabstract(value)]
-    if len(own) != 1 or own[0].name != name:
-        raise UserError(f"{package}/{name}.py must define one {kind} class with name = {name!r}, found {[c.__name__ for c in own]}")
+    if len(own) != 1 or vars(own[0]).get("name") != name:
+        raise UserError(
+            f"{package}/{name}.py must define one {kind} class with name = {name!r}, found {[c.__name__ for c in own]}"
+        )
     return own[0]

@@ -73,15 +73,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file and move it into place."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Create an HDF5 file through ``fill`` and move it into place."""
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w", track_order=True) as file:
-            fill(file)
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        fill(file)
 
 
 @contextmanager
@@ -102,12 +102,14 @@ def read_split(path: Path, split: str, *, count: int | None = None) -> np.ndarra
     with open_hdf5(path) as file:
         if split not in file:
             raise UserError(f"{path} has no split {split!r}; it holds {sorted(file)}")
-        states = np.asarray(file[split][:count], dtype=np.float64)
+        states = np.asarray(file[split], dtype=np.float64)[:count]
     if count is not None and len(states) < count:
         raise UserError(f"{path} holds {len(states)} {split} states, {count} were asked for; generate more")
     if not np.isfinite(states).all():
         bad = int((~np.isfinite(states)).reshape(len(states), -1).any(1).sum())
-        raise UserError(f"{path}: {bad} of {len(states)} {split} states hold NaN or infinite values; regenerate the file")
+        raise UserError(
+            f"{path}: {bad} of {len(states)} {split} states hold NaN or infinite values; regenerate the file"
+        )
     return states
 
 

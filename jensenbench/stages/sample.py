@@ -125,7 +125,12 @@ def write_samples(out: Path, job: _Job, outcomes: dict[str, Outcome], command: s
 
     def fill(file: h5py.File) -> None:
         file.attrs.update(
-            pde=cell.pde, prior=cell.prior, prior_kind=job.prior.kind, method=cell.method, variant=cell.variant, seed=job.seed
+            pde=cell.pde,
+            prior=cell.prior,
+            prior_kind=job.prior.kind,
+            method=cell.method,
+            variant=cell.variant,
+            seed=job.seed,
         )
         for label, outcome in outcomes.items():
             group = file.create_group(label)
@@ -165,7 +170,16 @@ def _provenance(job: _Job, command: str) -> dict[str, Any]:
 
 
 def write_failure(
-    *, tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, out: Path, command: str, status: str, reason: str
+    *,
+    tier: Tier,
+    cell: Cell,
+    seed: int,
+    data: Path,
+    prior_file: Path,
+    out: Path,
+    command: str,
+    status: str,
+    reason: str,
 ) -> None:
     """Write rows for a job that was killed before it could write its own."""
     dataset = load_dataset(data)

@@ -11,7 +11,9 @@ from jensenbench.cli import main
 
 
 def test_a_missing_configuration_is_one_line(tmp_path, capsys):
-    code = main(["generate", "--tier", str(tmp_path / "no.yaml"), "--pde", "poisson-8", "--out", str(tmp_path / "x.h5")])
+    code = main(
+        ["generate", "--tier", str(tmp_path / "no.yaml"), "--pde", "poisson-8", "--out", str(tmp_path / "x.h5")]
+    )
     error = capsys.readouterr().err
     assert code == 1
     assert error.count("\n") == 1
@@ -37,7 +39,8 @@ def test_help_needs_no_torch():
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [(-signal.SIGKILL, "out_of_memory"), (-signal.SIGTERM, "timeout"), (-signal.SIGSEGV, "failed"), (3, "failed")]
+    ("code", "status"),
+    [(-signal.SIGKILL, "out_of_memory"), (-signal.SIGTERM, "timeout"), (-signal.SIGSEGV, "failed"), (3, "failed")],
 )
 def test_a_killed_child_gets_a_status_and_a_reason(code, status):
     found, reason = guard.explain_exit(code)

@@ -4,7 +4,14 @@ import pytest
 
 from jensenbench import provenance
 
-SOURCE = '"""Doc."""\nfrom jensenbench import helper\n\n\ndef f(x: int) -> int:\n    """Add."""\n    return helper.g(x) + 1\n'
+SOURCE = '''"""Doc."""
+from jensenbench import helper
+
+
+def f(x: int) -> int:
+    """Add."""
+    return helper.g(x) + 1
+'''
 
 
 @pytest.fixture
