@@ -3,6 +3,7 @@
 import resource
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from jensenbench import provenance, store
 from jensenbench.config import Cell, Tier
 from jensenbench.dataset import Dataset, load_dataset
 from jensenbench.devices import pick_device
-from jensenbench.errors import BudgetExceeded, Diverged
+from jensenbench.errors import BudgetExceeded, Diverged, UserError
 from jensenbench.meter import COUNTS, Meter, MeteredDenoiser, MeteredProblem
 from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise
@@ -99,6 +100,11 @@ def sample_task(job: _Job, task: Task, observation: MaskObservation | None) -> O
         status, why = "over_budget", str(error)
     except (MemoryError, torch.OutOfMemoryError) as error:
         status, why = "out_of_memory", f"{error or 'memory'}; lower `batch`"
+    except UserError:
+        raise
+    except Exception as error:  # a plug-in's mistake is a row of the table, its traceback is in the log
+        traceback.print_exc()
+        status, why = "failed", f"{type(error).__name__}: {error}"
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
