@@ -169,6 +169,13 @@ class PDE(ABC):
         """Maps of states that leave the law invariant, identity included (exact augmentation)."""
         return (lambda state: state,)
 
+    def coefficient_factor(self) -> Tensor:
+        """States (k, C, *grid): the coefficient of each unit vector of its white-noise latent, zero solution.
+
+        Only where the coefficient is linear in white noise, hence Gaussian with mean zero.
+        """
+        raise UserError(f"{self.label} has no Gaussian coefficient law: it has no exact prior; train a network prior")
+
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
         """Hard constraints that the states of a batch are known to meet."""
         return ()
