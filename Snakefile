@@ -1,0 +1,35 @@
+# snakemake --cores all                         the tier config/default.yaml on this machine
+# snakemake --cores all --profile slurm         the same on a Slurm cluster
+# snakemake --cores all --config tier=smoke     another tier of config/
+# snakemake --cores all --configfile FILE       a whole configuration of your own
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+
+
+if "pdes" not in config:
+
+    configfile: tier_file(config)
+
+
+plan = make_plan(config)
+
+
+include: "workflow/rules/paths.smk"
+
+
+rule all:
+    input:
+        TABLES,
+        COST,
+        FIGURES,
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/priors.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"

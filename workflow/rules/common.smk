@@ -1,0 +1,169 @@
+# Functions of the rules: configuration, plan, lock, look-ups in the plan, what a job asks of the machine.
+import fcntl
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import yaml
+from snakemake.iocontainers import Namedlist
+from snakemake.settings.types import DeploymentMethod
+
+sys.path.insert(0, str(workflow.basedir))
+
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.gpus import count_gpus
+from jensenbench.plan import load_plan
+from jensenbench.store import Layout, write_text
+
+RETRIES = 2
+LOCK = Path("results/.lock")
+HELD = []  # open lock files: a lock lives as long as its process
+
+
+def tier_file(config: dict) -> str:
+    """Configuration file of the tier that --config tier=NAME names."""
+    tier = config.setdefault("tier", "default")
+    known = [path.stem for path in Path("config").glob("*.yaml")]
+    if tier not in known:
+        sys.exit(f"jensenbench: {UnknownName('tier', tier, known)}")
+    return f"config/{tier}.yaml"
+
+
+def make_plan(config: dict) -> dict:
+    """All jobs of a configuration; what is wrong with it is one line."""
+    try:
+        check_schema(config)
+        return load_plan(config)
+    except (UserError, OSError) as error:
+        sys.exit(f"jensenbench: {' '.join(str(error).split())}")
+
+
+def check_schema(config: dict) -> None:
+    """Hold the configuration against the schema; an unknown key comes with the nearest known one."""
+    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    if error is None:
+        return
+    place = ".".join(map(str, error.absolute_path)) or "configuration"
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        raise UnknownName("config key" if error.instance is config else f"key of {place}", unknown, known)
+    raise UserError(f"{place}: {error.message}; see config/default.yaml")
+
+
+def hold_lock() -> None:
+    """Let one run at a time work in this folder; the lock ends with the process, however it ends."""
+    LOCK.parent.mkdir(exist_ok=True)
+    HELD.append(LOCK.open("w"))
+    try:
+        fcntl.flock(HELD[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(
+            f"jensenbench: another run works in this folder (it holds {LOCK}): wait for its end, or use another checkout"
+        )
+
+
+def limit_gpus() -> None:
+    """On one machine, run no more GPU jobs at a time than it has GPUs; a cluster's scheduler does so itself."""
+    wanted = any(job["resources"]["gpu"] for kind in ("priors", "cells") for job in plan[kind].values())
+    if wanted and workflow.local_exec and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", max(1, count_gpus()))
+
+
+def environment() -> str:
+    """Shell prefix of every job: this environment's Python, unbuffered logs, memory kept between batches.
+
+    glibc gives large blocks back to the kernel after every batch and then pays for the page faults again.
+    """
+    settings = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])),
+        "PYTHONUNBUFFERED": "1",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**34),
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    }
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+        settings["PATH"] = f"{Path(sys.executable).parent}:$PATH"
+    return "export " + " ".join(f'{key}="{value}"' for key, value in settings.items()) + "; "
+
+
+def job_of(kind: str, wildcards: Namedlist) -> dict:
+    """The plan's entry of a job: digests of code and settings, seeds, tasks, resources."""
+    keys = {"pdes": ("pde",), "priors": ("pde", "prior"), "cells": ("pde", "prior", "method", "variant")}[kind]
+    return plan[kind][str(Path(*(wildcards[key] for key in keys)))]
+
+
+def entry(kind: str, key: str) -> Callable:
+    """Function of the wildcards: one entry of a job's plan."""
+    return lambda wildcards: job_of(kind, wildcards)[key]
+
+
+def growing(kind: str, key: str) -> Callable:
+    """Memory or minutes of a job: what the plan says, more with every attempt."""
+    return lambda wildcards, attempt: job_of(kind, wildcards)["resources"][key] * attempt
+
+
+def gpus(kind: str) -> Callable:
+    """GPUs of a job."""
+    return lambda wildcards: job_of(kind, wildcards)["resources"]["gpu"]
+
+
+def on_device(wildcards: Namedlist, resources: Namedlist) -> str:
+    """Command that hands a local GPU job a free device; nothing for a job without."""
+    return "python -m jensenbench.gpus" if resources.gpu else ""
+
+
+def imported_file(wildcards: Namedlist) -> str | list:
+    """Published data file that a PDE's data come from, if they are not generated."""
+    return job_of("pdes", wildcards)["import"] or []
+
+
+def prior_of_cell(wildcards: Namedlist) -> str:
+    """Prior file of a sampling job; exact priors are built once for all seeds."""
+    return prior_file(wildcards, job_of("cells", wildcards)["prior_seeds"][wildcards.seed])
+
+
+def prior_of_evaluation(wildcards: Namedlist) -> str:
+    """Prior file of an evaluation."""
+    seeds = job_of("priors", wildcards)["seeds"]
+    return prior_file(wildcards, int(wildcards.seed) if int(wildcards.seed) in seeds else seeds[0])
+
+
+def prior_file(wildcards: Namedlist, seed: int) -> str:
+    """Path of one prior."""
+    return str(LAYOUT.prior(wildcards.pde, wildcards.prior, seed))
+
+
+def samples_of_evaluation(wildcards: Namedlist) -> list[str]:
+    """Samples files of all methods on one prior and seed."""
+    seed = int(wildcards.seed)
+    cells = {Path(key).parts: cell for key, cell in plan["cells"].items()}
+    return [
+        str(LAYOUT.samples(*key, seed))
+        for key, cell in cells.items()
+        if key[:2] == (wildcards.pde, wildcards.prior) and seed in cell["seeds"]
+    ]
+
+
+def evaluation_files(name: str) -> list[str]:
+    """One table of every evaluation of the tier."""
+    pairs = [Path(pair).parts for pair in plan["evaluations"]]
+    return [str(LAYOUT.evaluation(*pair, seed) / name) for pair in pairs for seed in plan["seeds"]]
+
+
+def input_folders(wildcards: Namedlist, input: Namedlist) -> list[str]:
+    """Folders of a job's input files."""
+    return sorted({str(Path(path).parent) for path in input})
+
+
+def output_folder(wildcards: Namedlist, output: Namedlist) -> str:
+    """Folder of a job's output files."""
+    return str(Path(output[0]).parent)
+
+
+onstart:
+    hold_lock()
+    write_text(Path(TIER), Path(plan["config_file"]).read_text())

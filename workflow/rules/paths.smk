@@ -1,0 +1,28 @@
+# Where each stage writes; the patterns are those of jensenbench.store.Layout.
+RESULTS = plan["results"]
+REPORTS = plan["reports"]
+LOGS = f"logs/{plan['tier']}"
+LAYOUT = Layout(Path(RESULTS))
+# the resolved configuration: jobs read it, and depend on their part of it through the digests in their params
+TIER = str(LAYOUT.root / "config.json")
+DATA = str(LAYOUT.data("{pde}"))
+OBSERVATIONS = str(LAYOUT.observations("{pde}"))
+PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
+TRAINING = str(LAYOUT.training("{pde}", "{prior}", "{seed}"))
+SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
+EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
+TABLES = f"{REPORTS}/tables.md"
+COST = f"{REPORTS}/cost.md"
+FIGURES = f"{REPORTS}/figures"
+
+
+wildcard_constraints:
+    pde="[^/]+",
+    prior="[^/]+",
+    method="[^/]+",
+    variant="[^/]+",
+    seed="[0-9]+",
+
+
+limit_gpus()
+shell.prefix(environment())
