@@ -186,7 +186,8 @@ class PDE(ABC):
         for channel, field in enumerate(self.fields):
             if field.levels:
                 low, high = min(field.levels), max(field.levels)
-                out[:, channel] = torch.where(state[:, channel] >= (low + high) / 2, high, low).to(state.dtype)
+                is_high = state[:, channel] >= (low + high) / 2
+                out[:, channel] = torch.where(is_high, state.new_tensor(high), state.new_tensor(low))
         return out
 
     def role_mask(self, role: Role) -> Tensor:

@@ -25,13 +25,13 @@ def read_npz(file: Path, keys: Sequence[str]) -> dict[str, NDArray]:
     except _BROKEN as error:
         raise UserError(f"{file} is truncated or not an .npz archive ({error}): fetch it again") from error
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file} is no plain .npz archive; pickled objects can run code and are refused ({error})") from error
+        raise UserError(f"{file} is no plain .npz archive; pickled objects are refused ({error})") from error
 
 
 def _members(file: Path, archive: np.lib.npyio.NpzFile, keys: Sequence[str]) -> dict[str, NDArray]:
     missing = sorted(set(keys) - set(archive.files))
     if missing:
-        raise UserError(f"{file} has no array {missing[0]!r}: it holds {sorted(archive.files)}, expected {sorted(keys)}")
+        raise UserError(f"{file} has no array {missing[0]!r}, it holds {sorted(archive.files)}: check --format")
     return {key: archive[key] for key in keys}
 
 
@@ -44,5 +44,5 @@ def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
     numbers = array.astype(np.float64)
     bad = int((~np.isfinite(numbers)).reshape(len(numbers), -1).any(1).sum())
     if bad:
-        raise UserError(f"{file}: {bad} of {len(numbers)} states of {key!r} hold NaN or infinite values: drop them or fetch the file again")
+        raise UserError(f"{file}: {bad} of {len(numbers)} states of {key!r} hold NaN or infinite values: drop them")
     return numbers

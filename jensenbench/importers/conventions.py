@@ -34,7 +34,7 @@ class Candidate:
         pde: the PDE with this reading's settings and the source calibrated to it.
         transposed: whether the solution's axes are exchanged.
         residual: rms of the own interior residual, over the source.
-        misfit: relative L2 distance of the stored solution from the re-solved one.
+        misfit: relative L2 distance of the re-solved solution from the stored one, mean over states.
     """
 
     pde: PDE
@@ -61,7 +61,7 @@ def grid_kind(solution: Tensor) -> str:
     first = max(rms(solution[:, 0]), rms(solution[:, :, 0])) < _EDGE * total
     last = max(rms(solution[:, -1]), rms(solution[:, :, -1])) < _EDGE * total
     if not first:
-        raise UserError("the solution does not vanish on its first row and column: neither a node nor a left-closed grid")
+        raise UserError("the solution does not vanish on its first row and column: no node or left-closed grid")
     return "node" if last else "left_closed"
 
 
@@ -92,7 +92,8 @@ def rms(values: Tensor) -> float:
 
 def _candidate(pde: PDE, transposed: bool, states: Tensor, solved: Tensor) -> Candidate:
     residual = rms(pde.residual(states)["interior"]) / abs(pde.config.source)
-    return Candidate(pde, transposed, residual, rms(solved - states[:, 1]) / rms(states[:, 1]))
+    distance = (solved - states[:, 1]).flatten(1).norm(dim=1) / states[:, 1].flatten(1).norm(dim=1)
+    return Candidate(pde, transposed, residual, float(distance.mean()))
 
 
 def _round(value: float) -> float:

@@ -28,9 +28,9 @@ def read_darcy(file: Path, settings: Mapping[str, Any]) -> Imported:
     _check_shapes(file, arrays["x"], arrays["y"], settings)
     swapped = _two_values(arrays["x"]) is None and _two_values(arrays["y"]) is not None
     names = ("y", "x") if swapped else ("x", "y")
-    coefficient, levels = _coefficient(file, names[0], arrays[names[0]], settings)
+    coefficient, low, high = _coefficient(file, arrays[names[0]], settings)
     solution = torch.from_numpy(arrays[names[1]])
-    fixed = {"n": solution.shape[-1], "low": levels[0], "high": levels[1], "grid": grid_kind(solution), **settings}
+    fixed = {"n": solution.shape[-1], "low": low, "high": high, "grid": grid_kind(solution), **settings}
     rules = (settings["faces"],) if "faces" in settings else FACES
     some = slice(CALIBRATION_STATES)
     candidates = calibrate("darcy", fixed, coefficient[some], solution[some], rules)
@@ -54,22 +54,22 @@ def _two_values(array: NDArray) -> tuple[float, float] | None:
     return (float(values[0]), float(values[1])) if len(values) == 2 else None
 
 
-def _coefficient(file: Path, key: str, array: NDArray, settings: Mapping[str, Any]) -> tuple[Tensor, tuple[float, float]]:
+def _coefficient(file: Path, array: NDArray, settings: Mapping[str, Any]) -> tuple[Tensor, float, float]:
     stored = _two_values(array)
     if stored is None:
         raise UserError(f"{file}: neither 'x' nor 'y' is two-valued; this format's Darcy coefficient is")
     found = LEVELS if stored == (0.0, 1.0) else stored
     low, high = settings.get("low", found[0]), settings.get("high", found[1])
-    return torch.from_numpy(np.where(array == stored[1], high, low)), (low, high)
+    return torch.from_numpy(np.where(array == stored[1], high, low)), low, high
 
 
 def _findings(names: tuple[str, str], swapped: bool, candidates: tuple[Candidate, ...]) -> tuple[str, ...]:
-    best = candidates[0]
-    grid = best.pde.config.grid
-    edges = "first row and column on the boundary, last ones inside" if grid == "left_closed" else "all edges on the boundary"
+    best, note = candidates[0], ": channels swapped against the format" if swapped else ""
+    config = best.pde.config
+    edges = "first row and column on the boundary, last inside" if config.grid == "left_closed" else "all edges on it"
     return (
-        f"coefficient {names[0]!r}, solution {names[1]!r}" + (": channels swapped against the format" if swapped else ""),
-        f"coefficient values {best.pde.config.low:g} and {best.pde.config.high:g}",
-        f"{grid} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}",
-        *(f"{'chosen ' if candidate is best else 'refused'}: {candidate.describe()}" for candidate in candidates),
+        f"coefficient {names[0]!r}, solution {names[1]!r}{note}",
+        f"coefficient values {config.low:g} and {config.high:g}",
+        f"{config.grid} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}",
+        *(f"{'chosen: ' if candidate is best else 'refused: '}{candidate.describe()}" for candidate in candidates),
     )

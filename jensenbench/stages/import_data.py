@@ -13,6 +13,7 @@ from jensenbench.importers.conventions import Imported
 from jensenbench.provenance import digest_file
 from jensenbench.store import SPLITS
 
+MEANINGLESS = "residuals of these data are meaningless: compare by rel. L2, mean MSE, std MSE; use a prior of power 0"
 SHARES = {"train": 0.6, "validation": 0.05, "test": 0.05, "reference": 0.3}  # of the file, where no sizes are given
 
 
@@ -51,14 +52,15 @@ def split_ranges(states: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
     wanted = [counts.get(name, 0) for name in SPLITS]
     if min(wanted) < 1 or sum(wanted) > len(states):
         request = ", ".join(f"{name} {count}" for name, count in zip(SPLITS, wanted, strict=True))
-        raise UserError(f"the file holds {len(states)} states, the splits ask for {request}; set `data:` so that each has some and all fit")
+        raise UserError(f"the file holds {len(states)} states, the splits ask for {request}; change `data:`")
     return dict(zip(SPLITS, states[: sum(wanted)].split(wanted), strict=True))
 
 
 def _summary(file: Path, found: Imported, data: Dataset, parts: Mapping[str, Tensor]) -> list[str]:
     ranges = ", ".join(f"{name} {len(states)}" for name, states in parts.items())
-    lines = [f"{file.name}: {len(found.states)} states of {' x '.join(map(str, found.pde.grid.shape))}", *(f"  {line}" for line in found.findings)]
-    lines.append(f"  floor: residual rms {data.floor:.3g} x the largest term of the equation (of own data at most {found.pde.floor:.0e})")
+    findings = [*found.findings, f"floor: residual rms {data.floor:.3g} x the largest term of the equation"]
     if data.floor > found.pde.floor:
-        lines.append("  residuals of these data are meaningless: compare by rel. L2, mean MSE, std MSE, with a prior of power 0")
-    return [*lines, f"{data.path}: {data.label}, {ranges}"]
+        findings.append(f"{MEANINGLESS} (states that solve the equation have at most {found.pde.floor:.0e})")
+    size = " x ".join(map(str, found.pde.grid.shape))
+    head = f"{file.name}: {len(found.states)} states of {size}"
+    return [head, *(f"  {line}" for line in findings), f"{data.path}: {data.label}, {ranges}"]
