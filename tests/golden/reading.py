@@ -55,6 +55,10 @@ class Fixture:
         array = self._arrays[key]
         return torch.from_numpy(array if array.dtype.kind in "iub" else array.astype(np.float64))
 
+    def get(self, key: str, default: Any) -> Any:
+        """The stored array, or ``default`` where there is none."""
+        return self[key] if key in self else default
+
     def keys(self, case: str = "") -> list[str]:
         """Names stored for a case, without the case; those shared by all cases for the empty name."""
         prefix = f"{case}/" if case else ""
@@ -164,3 +168,11 @@ def equation_problem(fixture: Fixture, pde_name: str) -> Problem:
         truth = torch.stack([fixture["a_true"], fixture["u_true"]])
     observation = mask_observation(mask[None], truth[None], (1, *pde.shape))
     return Problem(pde, "recorded", codec, observation=observation)
+
+
+def every_second(values: Tensor, shape: Sequence[int]) -> MaskObservation:
+    """Every second grid point along both axes observed, the same for all rows; ``values`` (1, C, n/2, n/2)."""
+    mask = torch.zeros(*shape, dtype=torch.float64)
+    spread = torch.zeros_like(mask)
+    mask[..., ::2, ::2], spread[..., ::2, ::2] = 1, values
+    return mask_observation(mask, spread, shape)

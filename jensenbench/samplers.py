@@ -1,0 +1,111 @@
+"""Update rules of diffusion samplers, each one once, and the guidance gradient."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from jensenbench.denoiser import Denoiser
+from jensenbench.noise import Noise
+from jensenbench.schedules import Ancestral, Scaled
+
+
+class HeunStep(NamedTuple):
+    """A state after one step, and the last denoiser output that it used."""
+
+    x: Tensor
+    denoised: Tensor
+
+
+def euler(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """x + (sigma_next - sigma) (x - D)/sigma, one step of the probability flow dx/dsigma = (x - D)/sigma."""
+    return x + (sigma_next - sigma) * (x - denoised) / sigma
+
+
+def heun(denoise: Callable[[Tensor, float], Tensor], x: Tensor, sigma: float, sigma_next: float) -> HeunStep:
+    """One second-order step (arXiv 2206.00364, algorithm 1); Euler where sigma_next = 0."""
+    first = denoise(x, sigma)
+    predicted = euler(x, first, sigma, sigma_next)
+    if sigma_next == 0:
+        return HeunStep(predicted, first)
+    second = denoise(predicted, sigma_next)
+    slope = (x - first) / sigma + (predicted - second) / sigma_next
+    return HeunStep(x + (sigma_next - sigma) * slope / 2, second)
+
+
+def raise_noise(x: Tensor, sigma: float, gamma: float, xi: Tensor, *, inflation: float = 1.0) -> tuple[Tensor, float]:
+    """Add noise from sigma to (1 + gamma) sigma (arXiv 2206.00364, algorithm 2, lines 4-6)."""
+    raised = (1 + gamma) * sigma
+    return x + (raised**2 - sigma**2) ** 0.5 * inflation * xi, raised
+
+
+class AncestralRule:
+    """q(x_{t-1} | x_t, x0) with the network's estimate for x0 (arXiv 2006.11239, eq. 7 and 15)."""
+
+    start = 1.0
+
+    def __init__(self, schedule: Ancestral):
+        self.order, self._at = range(len(schedule.betas))[::-1], schedule.coefficients()
+        self._bar, self._sigma = schedule.alphas_bar.tolist(), schedule.sigmas.tolist()
+
+    def level(self, x: Tensor, t: int) -> tuple[Tensor, float]:
+        """State and sigma as the shared denoiser expects them."""
+        return x / self._bar[t] ** 0.5, self._sigma[t]
+
+    def denoise(self, prior: Denoiser, x: Tensor, t: int) -> Tensor:
+        """Estimate of x0 from x_t by way of the network's eps, as VP models state it."""
+        eps = (x - self._bar[t] ** 0.5 * prior(*self.level(x, t))) / (1 - self._bar[t]) ** 0.5
+        return self._at["recip"][t] * x - self._at["recip_m1"][t] * eps
+
+    def step(self, x: Tensor, denoised: Tensor, t: int, noise: Noise) -> Tensor:
+        """Draw x_{t-1}; a draw is taken for t = 0 too, and not used."""
+        mean = self._at["mean_x0"][t] * denoised + self._at["mean_x"][t] * x
+        xi = noise(x.shape[1:])
+        return mean + self._at["std"][t] * xi if t else mean
+
+
+class ScaledRule:
+    """Euler steps of the reverse SDE, or of its probability flow, for x_t = s (x0 + sigma eps) (arXiv 2503.11043)."""
+
+    def __init__(self, schedule: Scaled, *, stochastic: bool):
+        self.order, self.start, self._stochastic = range(len(schedule.drift)), schedule.start, stochastic
+        self._kappa, self._f = schedule.drift.tolist(), schedule.diffusion.tolist()
+        self._s, self._sigma = schedule.scales.tolist(), schedule.sigmas.tolist()
+
+    def denoise(self, prior: Denoiser, x: Tensor, i: int) -> Tensor:
+        return prior(x / self._s[i], self._sigma[i])
+
+    def step(self, x: Tensor, denoised: Tensor, i: int, noise: Noise) -> Tensor:
+        """kappa x + f score + sqrt(f) xi, or kappa x + f/2 score without noise."""
+        score = (denoised - x / self._s[i]) / (self._sigma[i] ** 2 * self._s[i])
+        if not self._stochastic:
+            return self._kappa[i] * x + self._f[i] / 2 * score
+        return self._kappa[i] * x + self._f[i] * score + self._f[i] ** 0.5 * noise(x.shape[1:])
+
+
+def guide(prior: Denoiser, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Gradient with respect to x of a loss (b,) that goes through the network.
+
+    ``evaluate(x)`` returns the loss of every row, then anything else to keep; the result is the
+    gradient and those, detached. Rows stay independent where the loss of a row depends on that row.
+    """
+    with frozen(prior.module), torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        loss, *kept = evaluate(leaf)
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+    return gradient, *(value.detach() for value in kept)
+
+
+@contextmanager
+def frozen(module: nn.Module | None) -> Iterator[None]:
+    """Parameters take no part in graphs that are built inside."""
+    trainable = [p for p in module.parameters() if p.requires_grad] if module is not None else []
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)

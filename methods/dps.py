@@ -1,0 +1,175 @@
+"""Diffusion posterior sampling (Chung et al., arXiv 2209.14687), as published, as in InverseBench, and corrected."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jensenbench.denoiser import Denoiser, per_row
+from jensenbench.errors import UnknownName
+from jensenbench.method import Capabilities, Iterative
+from jensenbench.noise import Noise
+from jensenbench.problem import Problem
+from jensenbench.samplers import AncestralRule, ScaledRule, guide
+from jensenbench.schedules import Scaled, VPGrid, require_nonnegative, require_steps
+from methods._losses import misfit_groups, observed
+
+OVERSHOOT = 2.0  # a corrected step may change the data by at most this multiple of their misfit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(VPGrid):
+    """x <- ancestral step - zeta grad ||y - A x0(x)||, the norm not squared.
+
+    Attributes:
+        zeta: step size.
+        clip: cut the estimate of x0 to [-1, 1] (images), which also stops the gradient there.
+        couple_batch: one norm over the whole batch, as in the code, instead of one a state.
+    """
+
+    zeta: float = 0.5
+    clip: bool = False
+    couple_batch: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_nonnegative("zeta", self.zeta)
+
+    def rule(self) -> AncestralRule:
+        return AncestralRule(self.schedule())
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseBench:
+    """The same guidance on reverse SDE or ODE steps (Zheng et al., arXiv 2503.11043).
+
+    Attributes:
+        schedule: "vp" or "edm".
+        stochastic: SDE instead of ODE.
+        beta_d, beta_min, last_time: of the VP schedule.
+        sigma_max, rho: of the EDM schedule.
+        sigma_end: level at which both end.
+    """
+
+    steps: int = 1000
+    schedule: str = "vp"
+    stochastic: bool = True
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+    last_time: float = 1e-3
+    sigma_max: float = 100.0
+    rho: float = 7.0
+    sigma_end: float = 0.01
+    zeta: float = 10.0
+    clip: bool = False
+    couple_batch: bool = False
+
+    def __post_init__(self) -> None:
+        require_steps(self.steps)
+        require_nonnegative("zeta", self.zeta)
+        if self.schedule not in ("vp", "edm"):
+            raise UnknownName("schedule", self.schedule, ("vp", "edm"))
+
+    def levels(self) -> Scaled:
+        if self.schedule == "edm":
+            return Scaled.edm(self.steps, sigma_max=self.sigma_max, sigma_end=self.sigma_end, rho=self.rho)
+        return Scaled.vp(
+            self.steps, beta_d=self.beta_d, beta_min=self.beta_min, last=self.last_time, sigma_end=self.sigma_end
+        )
+
+    def rule(self) -> ScaledRule:
+        return ScaledRule(self.levels(), stochastic=self.stochastic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrected(VPGrid):
+    """Ancestral steps with :meth:`DPS.posterior_mean`; ``zeta`` scales the pull, 1 by derivation."""
+
+    steps: int = 60
+    levels: str = "edm"
+    zeta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_nonnegative("zeta", self.zeta)
+
+
+class DPS(Iterative):
+    """Guides an ancestral or SDE sampler by the gradient of the data misfit of E[x0 | x_t]."""
+
+    name = "dps"
+    Config = Published
+    variants = {"corrected": Corrected(), "published": Published(), "inversebench": InverseBench()}
+    capabilities = Capabilities()
+    reduces_to = "ddpm"
+    references = ("chung2023dps", "zheng2025inversebench", "rozet2024moment")
+    deviations = (
+        "The misfit is in units of each field's standard deviation instead of pixel values in [-1, 1].",
+        "One norm a state instead of one over the batch; the published sampler runs on batches of one only.",
+        "E[x0 | x_t] is not cut to [-1, 1]: fields are not bounded like pixels.",
+        "Variant `corrected`: the likelihood of the data given x_t has the variance noise² + sigma² e'AJA'e/e'e, "
+        "measured along the misfit e, instead of a fixed step; squared norm; 60 levels of the EDM grid.",
+    )
+
+    @torch.no_grad()
+    def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        walk = self._corrected if isinstance(self.config, Corrected) else self._published
+        yield from walk(prior, problem, noise)
+
+    def _published(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        rule = self.config.rule()
+        x = rule.start * noise(prior.shape)
+        yield x
+        for t in rule.order:
+
+            def evaluate(state: Tensor, t: int = t) -> tuple[Tensor, Tensor]:
+                denoised = self._clipped(rule.denoise(prior, state, t))
+                return self._norm(problem, denoised), denoised
+
+            if problem.observation is None:
+                x = rule.step(x, self._clipped(rule.denoise(prior, x, t)), t, noise)
+            else:
+                gradient, denoised = guide(prior, x, evaluate)
+                x = rule.step(x, denoised, t, noise) - self.config.zeta * gradient
+            yield x
+
+    def _clipped(self, denoised: Tensor) -> Tensor:
+        return denoised.clamp(-1, 1) if self.config.clip else denoised
+
+    def _norm(self, problem: Problem, denoised: Tensor) -> Tensor:
+        misfit = misfit_groups(problem, denoised, standard=True).flatten(1)
+        return torch.linalg.vector_norm(misfit, dim=None if self.config.couple_batch else 1)
+
+    def _corrected(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        rule = AncestralRule(self.config.schedule())
+        x = noise(prior.shape)
+        yield x
+        for t in rule.order:
+            state, sigma = rule.level(x, t)
+            mean = (
+                prior(state, sigma)
+                if problem.observation is None
+                else self.posterior_mean(prior, problem, state, sigma)
+            )
+            x = rule.step(x, mean, t, noise)
+            yield x
+
+    def posterior_mean(self, prior: Denoiser, problem: Problem, x: Tensor, sigma: float) -> Tensor:
+        """E[x0 | x, y] by Tweedie's formula with p(y | x) ~ N(A D, (noise² + r²) I), e = A D - y, J = dD/dx.
+
+        D - sigma² J'A'e/(noise² + r²), where r² = sigma² e'AJA'e/e'e is the variance that A x0 has
+        along e given x, since Cov(x0 | x) = sigma² J (arXiv 2405.13712). Exact for isotropic laws.
+        """
+
+        def evaluate(state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            denoised = prior(state, sigma)
+            misfit = misfit_groups(problem, denoised, standard=True).flatten(1)
+            return misfit.square().sum(1) / 2, denoised, misfit
+
+        gradient, denoised, misfit = guide(prior, x, evaluate)
+        change = misfit - misfit_groups(problem, denoised - gradient, standard=True).flatten(1)
+        spread = observed(problem).noise_std ** 2 * misfit + sigma**2 * change
+        along = (misfit * spread).sum(1).clamp(min=misfit.norm(dim=1) * spread.norm(dim=1) / OVERSHOOT)
+        pull = sigma**2 * misfit.square().sum(1) / torch.where(along > 0, along, torch.inf)
+        return denoised - self.config.zeta * per_row(pull, x) * gradient
