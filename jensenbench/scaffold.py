@@ -40,7 +40,7 @@ def write_stub(kind: str, name: str) -> Path:
     _check_name(kind, name)
     path = ROOT / FOLDERS[kind] / f"{name}.py"
     template = Template((_TEMPLATES / f"{kind}.py.in").read_text())
-    store.write_text(path, template.substitute(name=name, title=_class_name(name)))
+    store.write_text(path, template.substitute(name=name, title=name.title().replace("_", "")))
     return path
 
 
@@ -51,7 +51,3 @@ def _check_name(kind: str, name: str) -> None:
         )
     if name in public_modules(FOLDERS[kind]) or (ROOT / FOLDERS[kind] / name).exists():
         raise UserError(f"{FOLDERS[kind]}/{name}.py exists already: choose another name, or edit it")
-
-
-def _class_name(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
