@@ -26,7 +26,7 @@ class KeyedNoise:
 
     def __init__(self, keys: Sequence[tuple[object, ...]], *, device: str | torch.device = "cpu"):
         self.device = torch.device(device)
-        self._streams = [_generator(key) for key in keys]
+        self._streams = [generator_of(key) for key in keys]
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         rows = [torch.randn(*shape, generator=stream, dtype=torch.float64) for stream in self._streams]
@@ -48,6 +48,7 @@ class Replay:
         return draw
 
 
-def _generator(key: tuple[object, ...]) -> torch.Generator:
+def generator_of(key: tuple[object, ...]) -> torch.Generator:
+    """CPU generator whose stream is a function of the key alone."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

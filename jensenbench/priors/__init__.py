@@ -1,0 +1,187 @@
+"""Priors by kind: built from data, saved, loaded."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from jensenbench import store
+from jensenbench.codec import Codec
+from jensenbench.dataset import Dataset
+from jensenbench.denoiser import Denoiser
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.pde import PDE
+from jensenbench.priors.backbones import build_backbone
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.network import NetworkPrior
+from jensenbench.priors.training import Trainer, TrainingData, parse_settings
+from jensenbench.registry import configure
+
+FORMAT = 1
+_METADATA = "jensenbench"  # one key: the library writes several in random order
+
+
+@dataclass(frozen=True)
+class GaussianSettings:
+    """Settings of an exact Gaussian prior: the codec's power."""
+
+    power: int = 1
+
+
+@dataclass(frozen=True)
+class BuiltPrior:
+    """A prior fresh from its stage: the denoiser, its codec, and the settings that made it.
+
+    ``trainer`` holds the resumable state of a trained one.
+    """
+
+    denoiser: GaussianPrior | NetworkPrior
+    codec: Codec
+    settings: Mapping[str, Any]
+    trainer: Trainer | None = None
+
+
+@dataclass(frozen=True)
+class LoadedPrior:
+    """A prior as methods get it; ``digest`` names its file's content, ``meta`` how it was made."""
+
+    denoiser: Denoiser
+    codec: Codec
+    label: str
+    kind: str
+    digest: str
+    meta: Mapping[str, Any]
+
+
+def build_prior(
+    kind: str,
+    settings: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    seed: int,
+    state_dir: Path,
+    device: torch.device | str = "cpu",
+    label: str = "prior",
+) -> BuiltPrior:
+    """Build or train a prior of a data file's PDE.
+
+    Args:
+        kind: ``gaussian`` or ``network``; a mixture has no file: construct ``MixturePrior``.
+        settings: entry of the config, with or without ``kind``.
+        state_dir: folder of resumable training state.
+    """
+    settings = {key: value for key, value in settings.items() if key != "kind"}
+    if kind == "gaussian":
+        return _build_gaussian(settings, dataset)
+    if kind == "network":
+        return _train_network(settings, dataset, seed, state_dir, torch.device(device), label)
+    raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))
+
+
+def _build_gaussian(settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
+    chosen = configure("gaussian prior setting", GaussianSettings(), settings)
+    if dataset.source != "generated":
+        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+    codec = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
+    return BuiltPrior(GaussianPrior.of_pde(dataset.pde, codec), codec, asdict(chosen))
+
+
+def _train_network(
+    settings: Mapping[str, Any], dataset: Dataset, seed: int, state_dir: Path, device: torch.device, label: str
+) -> BuiltPrior:
+    training, backbone = parse_settings(settings)
+    states = dataset.split("train")
+    codec = Codec.fit(dataset.pde, states, power=training.power)
+    data = TrainingData(dataset.pde, codec, states, dataset.split("validation"), dataset.digest)
+    trainer = Trainer(training, backbone, data, seed=seed, state_dir=state_dir, device=device, label=label)
+    prior = trainer.run()
+    chosen = {**asdict(training), **asdict(backbone), "precision": prior.precision}
+    return BuiltPrior(prior, codec, chosen, trainer)
+
+
+def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int, data_digest: str) -> None:
+    """Write a prior file; equal content gives equal bytes."""
+    kind = "gaussian" if isinstance(built.denoiser, GaussianPrior) else "network"
+    meta = {
+        "format": FORMAT,
+        "kind": kind,
+        "label": label,
+        "pde": pde.label,
+        "shape": list(pde.shape),
+        "codec": built.codec.state(),
+        "settings": dict(built.settings),
+        "seed": seed,
+        "data_digest": data_digest,
+    }
+    tensors = built.denoiser.tensors()
+    text = store.canonical_json({**meta, "digest": _digest(meta, tensors)})
+    with store.replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={_METADATA: text})
+
+
+def load_prior(path: Path, pde: PDE) -> LoadedPrior:
+    """Read a prior file for a PDE; a damaged file or one of another PDE or shape is one clear error."""
+    meta, tensors = _read(path)
+    digest = meta.pop("digest")
+    if _digest(meta, tensors) != digest:
+        raise UserError(f"{path}: its content does not match its digest {digest}; delete it and train again")
+    if meta["pde"] != pde.label or tuple(meta["shape"]) != pde.shape:
+        raise UserError(
+            f"{path} is a prior of {meta['pde']} with states {tuple(meta['shape'])}, "
+            f"not of {pde.label} with states {pde.shape}; name the file that was trained on it"
+        )
+    denoiser = _restore(path, meta, tensors)
+    codec = Codec(pde, **meta["codec"])
+    return LoadedPrior(denoiser, codec, meta["label"], meta["kind"], digest, meta)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run the stage `train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_METADATA)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is truncated or no safetensors file ({error}); delete it and train again") from error
+    meta = json.loads(text) if text else {}
+    if meta.get("format") != FORMAT:
+        raise UserError(f"{path} is not a prior file of this suite (format {meta.get('format')}, expected {FORMAT})")
+    return meta, tensors
+
+
+def _restore(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Denoiser:
+    try:
+        if meta["kind"] == "gaussian":
+            return GaussianPrior.from_tensors(tensors)
+        return _restore_network(meta, tensors)
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: its weights do not fit its settings ({reason}); train again") from error
+
+
+def _restore_network(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> NetworkPrior:
+    settings = dict(meta["settings"])
+    precision = settings.pop("precision")
+    training, backbone = parse_settings(settings)
+    module = build_backbone(training.backbone, meta["shape"][0], meta["shape"][1:], backbone)
+    prior = NetworkPrior(module, meta["shape"], precision=precision)
+    prior.load(tensors)
+    module.eval().requires_grad_(False)
+    return prior
+
+
+def _digest(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256(store.canonical_json(meta).encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        total.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()[:16]

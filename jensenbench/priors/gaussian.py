@@ -1,6 +1,6 @@
 """Gaussian priors: exact denoiser, velocity, score and posterior."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Self
 
@@ -104,6 +104,16 @@ class GaussianPrior(Denoiser):
         if not self.rest:
             return along
         return along @ self.directions.T + self.rest * torch.eye(len(along), dtype=torch.float64)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What :meth:`from_tensors` needs, by name."""
+        rest = torch.tensor(self.rest, dtype=torch.float64)
+        return {"mean": self.mean, "directions": self.directions, "std": self.std, "rest": rest}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The prior that :meth:`tensors` describes; raises KeyError if one is missing."""
+        return cls(tensors["mean"], tensors["directions"], tensors["std"], float(tensors["rest"]))
 
     def posterior(self, problem: Problem) -> GaussianPosterior:
         """Exact law of the physical fields given the problem's observation, for every row of its batch."""

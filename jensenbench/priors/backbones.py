@@ -1,0 +1,148 @@
+"""Networks behind trained priors. A backbone maps (x, noise label) to an output of x's shape."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jensenbench.errors import UnknownName, UserError
+
+
+@dataclass(frozen=True)
+class UNetSettings:
+    """Width of the first level; ``blocks`` residual blocks a level; size of the noise embedding."""
+
+    width: int = 64
+    blocks: int = 1
+    embedding: int = 128
+
+
+class UNet(nn.Module):
+    """Two-level residual U-Net on 2 x 2 pixel blocks, for fields of any size.
+
+    Pixel unshuffling halves the grid at once, so that all convolutions run on a quarter of the
+    points. GroupNorm, SiLU, feature-wise scale and shift from the noise level (FiLM, Perez et al.
+    2018). Two coordinate channels tell positions apart: boundary conditions break translation
+    invariance. Channels-last memory. About 1.4 M parameters at width 64.
+
+    Args:
+        channels: C of the states.
+        shape: grid (n0, n1); padded to a multiple of 4 by repeating the edge.
+    """
+
+    places: Tensor
+
+    def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
+        super().__init__()
+        if len(shape) != 2:
+            raise UserError(f"backbone 'unet' needs two grid axes, the state has {len(shape)}")
+        if settings.width < 8 or settings.width % 8 or settings.blocks < 1 or settings.embedding < 8:
+            raise UserError(f"backbone 'unet': {settings} needs width in multiples of 8, blocks >= 1, embedding >= 8")
+        width, size = settings.width, settings.embedding
+        self._padding = tuple(-n % 4 for n in shape)
+        self.register_buffer("places", _places(shape), persistent=False)
+        self.embed = NoiseEmbedding(size)
+        self.enter = nn.Conv2d(4 * (channels + 2), width, 3, padding=1)
+        self.down = _blocks(width, width, size, settings.blocks)
+        self.coarsen = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.middle = _blocks(2 * width, 2 * width, size, settings.blocks)
+        self.refine = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.up = _blocks(2 * width, width, size, settings.blocks)
+        self.normalise = nn.GroupNorm(8, width)
+        self.leave = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """Network output (b, C, n0, n1) for (b, C, n0, n1) ``x`` and (b,) noise labels."""
+        rows, columns = x.shape[-2:]
+        level = self.embed(label)
+        h = torch.cat([x, self.places.to(x).expand(len(x), -1, -1, -1)], 1)
+        if any(self._padding):
+            h = functional.pad(h, (0, self._padding[1], 0, self._padding[0]), mode="replicate")
+        h = functional.pixel_unshuffle(h, 2).contiguous(memory_format=torch.channels_last)
+        fine = _run(self.down, self.enter(h), level)
+        coarse = _run(self.middle, self.coarsen(fine), level)
+        coarse = functional.interpolate(self.refine(coarse), scale_factor=2.0, mode="nearest")
+        h = _run(self.up, torch.cat([fine, coarse], 1), level)
+        h = self.leave(functional.silu(self.normalise(h)))
+        return functional.pixel_shuffle(h, 2)[..., :rows, :columns]
+
+
+class NoiseEmbedding(nn.Module):
+    """Fourier features of the noise label through a two-layer perceptron."""
+
+    frequencies: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        half = size // 4
+        self.register_buffer("frequencies", torch.exp(torch.linspace(log(0.5), log(32.0), half)), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(2 * half, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
+
+    def forward(self, label: Tensor) -> Tensor:
+        phase = label[:, None] * self.frequencies
+        return self.layers(torch.cat([phase.cos(), phase.sin()], 1))
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions with normalisation, modulated by the noise level, around a skip."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int):
+        super().__init__()
+        self.first_norm, self.first = nn.GroupNorm(8, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * outputs)
+        self.second_norm, self.second = nn.GroupNorm(8, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        h = self.first(functional.silu(self.first_norm(x)))
+        scale, shift = self.film(level)[:, :, None, None].chunk(2, 1)
+        h = self.second_norm(h) * (1 + scale) + shift
+        return self.skip(x) + self.second(functional.silu(h))
+
+
+def _blocks(inputs: int, outputs: int, embedding: int, count: int) -> nn.ModuleList:
+    return nn.ModuleList(Block(inputs if i == 0 else outputs, outputs, embedding) for i in range(count))
+
+
+def _run(blocks: nn.ModuleList, h: Tensor, level: Tensor) -> Tensor:
+    for block in blocks:
+        h = block(h, level)
+    return h
+
+
+def _places(shape: Sequence[int]) -> Tensor:
+    """(1, 2, n0, n1) coordinates from -1 to 1."""
+    axes = [torch.linspace(-1, 1, n) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network class, called with (channels, shape, settings), and its default settings."""
+
+    build: Callable[[int, Sequence[int], Any], nn.Module]
+    settings: Any = field(default=None)
+
+
+BACKBONES: dict[str, Backbone] = {"unet": Backbone(UNet, UNetSettings())}
+
+
+def find_backbone(name: str) -> Backbone:
+    """A backbone by name."""
+    if name not in BACKBONES:
+        raise UnknownName("backbone", name, BACKBONES)
+    return BACKBONES[name]
+
+
+def build_backbone(name: str, channels: int, shape: Sequence[int], settings: Any = None) -> nn.Module:
+    """A network for states (channels, *shape); ``settings`` is the backbone's dataclass, its default if None."""
+    backbone = find_backbone(name)
+    return backbone.build(channels, shape, backbone.settings if settings is None else settings)
