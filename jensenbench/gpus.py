@@ -9,8 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
-from typing import TextIO
 
 
 def main(command: list[str]) -> None:
@@ -19,7 +17,7 @@ def main(command: list[str]) -> None:
     count = 0 if chosen else count_gpus()
     if count:
         device, lock = wait_for_device(count)
-        os.set_inheritable(lock.fileno(), True)
+        os.set_inheritable(lock, True)
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
     os.execvp(command[0], command)
 
@@ -33,16 +31,16 @@ def count_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
-def wait_for_device(count: int) -> tuple[int, TextIO]:
-    """Number of a free device and its held lock; asks again every second while all are taken."""
+def wait_for_device(count: int, folder: str = tempfile.gettempdir()) -> tuple[int, int]:
+    """Number of a free device and the descriptor of its held lock; asks again every second while all are taken."""
     while True:
         for device in range(count):
-            lock = Path(tempfile.gettempdir(), f"jensenbench-gpu-{device}.lock").open("a")
+            lock = os.open(os.path.join(folder, f"jensenbench-gpu-{device}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return device, lock
             except BlockingIOError:
-                lock.close()
+                os.close(lock)
         time.sleep(1)
 
 
