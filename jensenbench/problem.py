@@ -146,6 +146,19 @@ def _stream(seed: int, *key: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
+def published_mask(count: int, shape: Sequence[int], seed: int) -> Tensor:
+    """Bool mask with ``count`` random points as DiffusionPDE's public code draws it (arXiv 2406.17763).
+
+    It uses numpy's legacy generator; one mask for all instances, seed 1 for the coefficient and 0 for the solution.
+    """
+    mask = torch.zeros(*shape, dtype=torch.bool)
+    if count > mask.numel():
+        raise UserError(f"published mask: {count} points do not fit in {mask.numel()}")
+    chosen = np.random.RandomState(seed).choice(mask.numel(), count, replace=False)
+    mask.view(-1)[torch.from_numpy(chosen)] = True
+    return mask
+
+
 _SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on other grids
 
 TASKS: dict[str, Task] = {

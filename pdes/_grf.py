@@ -1,0 +1,52 @@
+"""Gaussian random fields of the coefficient laws (DiffusionPDE, arXiv 2406.17763)."""
+
+from collections.abc import Sequence
+from math import pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from jensenbench.errors import UserError
+
+Array = NDArray[np.float64]
+
+
+def draw_normals(indices: Sequence[int], shape: tuple[int, ...], *, seed: int) -> Array:
+    """Standard normals (len(indices), *shape); entry i comes from its own stream (seed, indices[i])."""
+    if seed < 0 or any(index < 0 for index in indices):
+        raise UserError(f"seed {seed} and sample indices must not be negative")
+    normals = np.empty((len(indices), *shape))
+    for row, index in enumerate(indices):
+        np.random.default_rng(np.random.SeedSequence((seed, int(index)))).standard_normal(out=normals[row])
+    return normals
+
+
+def grf_coefficients(xi: Array, *, alpha: float, tau: float) -> Array:
+    """Cosine coefficients s τ^{α-1} (π²|k|² + τ²)^{-α/2} ξ of white noise ξ (..., s, s), zero mean mode."""
+    size = xi.shape[-1]
+    squares = (pi * np.arange(size)) ** 2
+    spectrum = size * tau ** (alpha - 1) * (squares[:, None] + squares + tau**2) ** (-alpha / 2)
+    spectrum[0, 0] = 0.0
+    return spectrum * xi
+
+
+def grf_field(coefficients: Array) -> Array:
+    """Field (..., s, s) of cosine coefficients: orthonormal inverse DCT-II over the last two axes."""
+    return np.asarray(fft.idctn(coefficients, type=2, norm="ortho", axes=(-2, -1)))
+
+
+def sample_grf(indices: Sequence[int], n: int, *, seed: int, alpha: float = 2.0, tau: float = 3.0) -> Array:
+    """Fields (len(indices), n, n) of the law N(0, τ^{2α-2} (-Δ + τ²)^{-α}) with Neumann edges."""
+    xi = draw_normals(indices, (n, n), seed=seed)
+    return grf_field(grf_coefficients(xi, alpha=alpha, tau=tau))
+
+
+def periodic_profile(
+    xi_cos: Array, xi_sin: Array, x: Array, *, sigma: float = 49.0, tau: float = 7.0, gamma: float = 2.5
+) -> Array:
+    """Σ_k √2 σ ((2πk)² + τ²)^{-γ/2} (ξ_k cos 2πkx + η_k sin 2πkx) at the points x, for ξ, η (..., modes), k >= 1."""
+    k = np.arange(1, xi_cos.shape[-1] + 1)
+    weight = sqrt(2) * sigma * ((2 * pi * k) ** 2 + tau**2) ** (-gamma / 2)
+    phase = 2 * pi * k[:, None] * x
+    return (weight * xi_cos) @ np.cos(phase) + (weight * xi_sin) @ np.sin(phase)

@@ -1,0 +1,124 @@
+"""Elliptic problems on the unit square with u = 0 on its edge: what Poisson, Helmholtz and Darcy share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import pi
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
+from pdes._grf import grf_coefficients, grf_field, sample_grf
+from pdes._sine import SineSolver, with_zero_edge
+from pdes._stencils import laplacian
+
+
+class Square(PDE):
+    """States (coefficient, u) on a square grid; u vanishes on the edge."""
+
+    def __init__(self, config: Any = None):
+        super().__init__(config)
+        kind: AxisKind = getattr(self.config, "grid", "node")
+        self.grid = Grid((Axis("x", self.config.n, kind=kind), Axis("y", self.config.n, kind=kind)))
+
+    @property
+    def edge(self) -> Tensor:
+        """(n, n) bool: the points on the boundary; a left-closed grid lacks the far edges."""
+        mask = torch.zeros(self.grid.shape, dtype=torch.bool)
+        mask[0] = mask[:, 0] = True
+        if self.grid.axes[0].kind == "node":
+            mask[-1] = mask[:, -1] = True
+        return mask
+
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        return {"boundary": state[:, 1][:, self.edge.to(state.device)]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        mask = torch.zeros(self.shape, dtype=torch.bool, device=state.device)
+        mask[1] = self.edge
+        return (FixedEntries("boundary", mask, state.new_zeros(())),)
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The square's dihedral group; a left-closed grid keeps the exchange of its axes alone."""
+        turns = range(4 if self.grid.axes[0].kind == "node" else 1)
+        return tuple(_isometry(turn, swap, 1.0) for turn in turns for swap in (False, True))
+
+
+def _isometry(turn: int, swap: bool, sign: float) -> Symmetry:
+    def move(state: Tensor) -> Tensor:
+        turned = torch.rot90(state, turn, (-2, -1))
+        return sign * (turned.mT if swap else turned)
+
+    return move
+
+
+class ShiftedLaplace(Square):
+    """∇²u + shift u = f with f ~ GRF(2, 3), 5-point: the affine problems Poisson and Helmholtz."""
+
+    floor: ClassVar[float] = 1e-11
+
+    def __init__(self, config: Any = None, *, shift: float = 0.0):
+        super().__init__(config)
+        self.shift = shift
+        self.fields = (Field("f", "coefficient"), Field("u", "solution", basis="sine"))
+        self.solver = SineSolver(self.grid.axes[0], shift)
+
+    def source(self, field: Tensor) -> Tensor:
+        """Right-hand side (b, n, n) made of a Gaussian random field."""
+        return field
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        f = self.source(torch.from_numpy(sample_grf(indices, self.config.n, seed=seed)))
+        return torch.stack([f, torch.zeros_like(f)], 1)
+
+    def coefficient_factor(self) -> Tensor:
+        """States (n², 2, n, n) that hold in f the columns of a factor of its covariance, in u zero."""
+        n = self.config.n
+        noise = torch.eye(n * n, dtype=torch.float64).reshape(-1, n, n).numpy()
+        f = self.source(torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0))))
+        return torch.stack([f, torch.zeros_like(f)], 1)
+
+    def solve(self, state: Tensor) -> Tensor:
+        f = state[:, 0]
+        return torch.stack([f, with_zero_edge(self.solver(f[:, 1:-1, 1:-1]))], 1)
+
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        f, u = state[:, 0], state[:, 1]
+        terms = {"laplacian": laplacian(u, self.grid.spacings), "source": -f[:, 1:-1, 1:-1]}
+        return {**terms, "reaction": self.shift * u[:, 1:-1, 1:-1]} if self.shift else terms
+
+    def affine(self) -> bool:
+        return True
+
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x, y = self.grid.mesh()
+        wave = separable_wave(x, y, batch)
+        f = torch.cos(2 * x) * torch.exp(y).expand_as(wave.u)
+        residual = (wave.xx + wave.yy + self.shift * wave.u - f)[:, 1:-1, 1:-1]
+        return torch.stack([f, wave.u], 1), {"interior": residual, "boundary": wave.u[:, self.edge]}
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The square's symmetries, each with and without a change of sign: law and equation are odd."""
+        return tuple(_isometry(turn, swap, sign) for sign in (1.0, -1.0) for turn in range(4) for swap in (False, True))
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A smooth function (b, n, m) with its derivatives."""
+
+    u: Tensor
+    x: Tensor
+    y: Tensor
+    xx: Tensor
+    yy: Tensor
+
+
+def separable_wave(x: Tensor, y: Tensor, batch: int) -> Wave:
+    """sin(px + c) sin(qy) on points (n, m) with another p, q, c in each row of the batch; no symmetry of the square."""
+    row = torch.arange(batch, dtype=x.dtype).reshape(-1, 1, 1)
+    p, q, c = pi * (1 + 0.3 * row), 2 * pi / (1 + 0.2 * row), 0.4 + 0.5 * row
+    sin_x, cos_x, sin_y, cos_y = torch.sin(p * x + c), torch.cos(p * x + c), torch.sin(q * y), torch.cos(q * y)
+    u = sin_x * sin_y
+    return Wave(u, p * cos_x * sin_y, q * sin_x * cos_y, -(p**2) * u, -(q**2) * u)

@@ -1,0 +1,134 @@
+"""The viscous Burgers equation, periodic in space, as a space-time field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, pi
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UserError
+from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
+from pdes import _published
+from pdes._cyclic import solve_cyclic
+from pdes._grf import draw_normals, periodic_profile
+from pdes._stencils import periodic_first, periodic_second
+
+NEWTON_STEPS = 30
+NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
+
+
+@dataclass(frozen=True)
+class BurgersConfig:
+    """n times in [0, 1] and n periodic points in [0, 1); viscosity nu."""
+
+    n: int = 32
+    nu: float = 0.01
+
+
+class Burgers(PDE):
+    """Burgers: u_t + u u_x = ν u_xx, x periodic, t in [0, 1]; implicit midpoint, conservative central differences.
+
+    The initial profile follows the code of DiffusionPDE (arXiv 2406.17763), a sum of Fourier modes.
+    States solve the discrete space-time equation to rounding (floor 1e-10 of its largest term), so a finely
+    solved profile sampled down to the same grid keeps the scheme's second-order error as residual.
+    """
+
+    name: ClassVar[str] = "burgers"
+    Config: ClassVar[type] = BurgersConfig
+    floor: ClassVar[float] = 1e-10
+    references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
+    published: ClassVar = {"diffusionpde": _published.burgers}
+
+    def __init__(self, config: BurgersConfig | None = None):
+        super().__init__(config)
+        if not (isfinite(self.config.nu) and self.config.nu > 0):
+            raise UserError(f"burgers: viscosity nu = {self.config.nu} must be positive")
+        self.fields = (Field("u", "space_time", basis="cosine_fourier"),)
+        self.grid = Grid((Axis("t", self.config.n), Axis("x", self.config.n, kind="periodic")))
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        xi = draw_normals(indices, (2, self.config.n // 2), seed=seed)
+        x = self.grid.axes[1].coordinates.numpy()
+        state = torch.zeros(len(indices), *self.shape, dtype=torch.float64)
+        state[:, 0, 0] = torch.from_numpy(periodic_profile(xi[:, 0], xi[:, 1], x))
+        return state
+
+    def solve(self, state: Tensor) -> Tensor:
+        rows = [state[:, 0, 0].double()]
+        guess = rows[0]
+        for _ in range(self.config.n - 1):
+            rows.append(self._advance(rows[-1], guess))
+            guess = 2 * rows[-1] - rows[-2]
+        return torch.stack(rows, 1)[:, None].to(state)
+
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        u, dt = state[:, 0], self.grid.spacings[0]
+        middle = (u[:, 1:] + u[:, :-1]) / 2
+        return {"u_t": u.diff(dim=1) / dt, **self._spatial(middle)}
+
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        """``mass``: the spatial mean of each row, zero at the start and conserved."""
+        return {"mass": state[:, 0].mean(-1)}
+
+    def affine(self) -> bool:
+        return False
+
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        times, x = (axis.coordinates for axis in self.grid.axes)
+        u, *_ = _travelling_waves(times[:, None], x, batch)
+        v, v_t, v_x, v_xx = _travelling_waves(((times[1:] + times[:-1]) / 2)[:, None], x, batch)
+        residual = v_t + v * v_x - self.config.nu * v_xx
+        return u[:, None], {"interior": residual, "mass": torch.zeros(batch, len(times), dtype=torch.float64)}
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """Shifts along x, each with and without the reflection x -> -x, u -> -u."""
+        return tuple(_motion(shift, mirror) for shift in range(self.config.n) for mirror in (False, True))
+
+    def _spatial(self, u: Tensor) -> dict[str, Tensor]:
+        spacing = self.grid.spacings[1]
+        return {
+            "convection": periodic_first(u.square() / 2, spacing),
+            "diffusion": -self.config.nu * periodic_second(u, spacing),
+        }
+
+    def _advance(self, u: Tensor, guess: Tensor) -> Tensor:
+        """Row after ``u`` (b, n) by Newton's method from ``guess``."""
+        (dt, dx), v = self.grid.spacings, guess
+        viscous, wrong = self.config.nu / (2 * dx**2), u.new_ones(len(u), dtype=torch.bool)
+        for _ in range(NEWTON_STEPS):
+            middle = (u + v) / 2
+            defect = (v - u) / dt + sum(self._spatial(middle).values())
+            slope = middle / (4 * dx)
+            diagonal = torch.full_like(u, 1 / dt + 2 * viscous)
+            change = solve_cyclic(
+                -torch.roll(slope, 1, -1) - viscous, diagonal, torch.roll(slope, -1, -1) - viscous, defect
+            )
+            v = v - change
+            wrong = ~(change.abs().amax(-1) <= NEWTON_TOLERANCE * (1 + v.abs().amax(-1)))
+            if not wrong.any():
+                return v
+        row = int(wrong.nonzero()[0])
+        raise UserError(
+            f"burgers: Newton's method did not converge for sample {row} (largest |u| = "
+            f"{float(u[row].abs().max()):.3g}, n = {self.config.n}); use a finer grid or drop the sample"
+        )
+
+
+def _travelling_waves(t: Tensor, x: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """u, u_t, u_x, u_xx of sin(kx - t + c) + cos(2kx + 3t)/2, k = 2π, on times (m, 1) and points (n,)."""
+    c, k = torch.arange(batch, dtype=x.dtype).reshape(-1, 1, 1), 2 * pi
+    first, second = k * x - t + c, 2 * k * x + 3 * t
+    u = torch.sin(first) + torch.cos(second) / 2
+    u_t = -torch.cos(first) - 1.5 * torch.sin(second)
+    u_x = k * torch.cos(first) - k * torch.sin(second)
+    return u, u_t, u_x, -(k**2) * torch.sin(first) - 2 * k**2 * torch.cos(second)
+
+
+def _motion(shift: int, mirror: bool) -> Symmetry:
+    def move(state: Tensor) -> Tensor:
+        reflected = -torch.roll(state.flip(-1), 1, -1) if mirror else state
+        return torch.roll(reflected, shift, -1)
+
+    return move

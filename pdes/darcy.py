@@ -1,0 +1,114 @@
+"""Steady Darcy flow through a random medium on the unit square."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.pde import Field
+from pdes import _published
+from pdes._diffusion import solve_diffusion
+from pdes._grf import sample_grf
+from pdes._square import Square, separable_wave
+from pdes._stencils import FACES, divergence_of_flux, face_values
+
+LAWS = ("two_valued", "lognormal")
+GRIDS = ("node", "left_closed")
+
+
+@dataclass(frozen=True)
+class DarcyConfig:
+    """Settings of :class:`Darcy`.
+
+    Attributes:
+        n: points along each side.
+        law: ``two_valued`` (``high`` where a Gaussian field is >= 0, else ``low``) or ``lognormal`` (its exp).
+        low, high: the two values of the coefficient.
+        source: constant right-hand side.
+        faces: mean of the coefficient between neighbours, ``arithmetic`` or ``harmonic``.
+        grid: ``node`` (both edges) or ``left_closed`` (far edges missing, h = 1/n), as of data sub-sampled elsewhere.
+    """
+
+    n: int = 32
+    law: str = "two_valued"
+    low: float = 3.0
+    high: float = 12.0
+    source: float = 1.0
+    faces: str = "arithmetic"
+    grid: str = "node"
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (("law", self.law, LAWS), ("faces", self.faces, FACES), ("grid", self.grid, GRIDS)):
+            if value not in known:
+                raise UnknownName(f"darcy {kind}", value, known)
+        if not 0 < self.low < self.high:
+            raise UserError(f"darcy: low = {self.low} and high = {self.high} must meet 0 < low < high")
+
+
+class Darcy(Square):
+    """Darcy: -∇·(a∇u) = source on [0,1]², u = 0 on the edge; conservative 5-point scheme, conjugate gradients.
+
+    The two-valued law is the Darcy problem of DiffusionPDE (arXiv 2406.17763) with a and u on the same nodes;
+    the released data interpolate the two-valued a by cubic splines, which overshoot, and shift u by half a cell.
+    On a left-closed grid u is taken to vanish on the missing far edges and a to continue constantly there.
+    """
+
+    name: ClassVar[str] = "darcy"
+    Config: ClassVar[type] = DarcyConfig
+    floor: ClassVar[float] = 1e-10
+    references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "arXiv:2010.08895")
+    published: ClassVar = {"diffusionpde": _published.darcy}
+
+    def __init__(self, config: DarcyConfig | None = None):
+        super().__init__(config)
+        two_valued, node = self.config.law == "two_valued", self.config.grid == "node"
+        levels = (self.config.low, self.config.high) if two_valued else ()
+        self.fields = (
+            Field("a", "coefficient", levels=levels),
+            Field("u", "solution", basis="sine" if node else "pixels"),
+        )
+
+    def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """The law, then what differs from the default."""
+        others = {key: value for key, value in settings.items() if key != "law"}
+        return [self.config.law, *super().label_parts(others)]
+
+    def coefficient(self, field: Tensor) -> Tensor:
+        """The coefficient made of a Gaussian random field of any shape."""
+        if self.config.law == "lognormal":
+            return field.exp()
+        return torch.where(field >= 0, field.new_tensor(self.config.high), field.new_tensor(self.config.low))
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        a = self.coefficient(torch.from_numpy(sample_grf(indices, self.config.n, seed=seed)))
+        return torch.stack([a, torch.zeros_like(a)], 1)
+
+    def solve(self, state: Tensor) -> Tensor:
+        a, axis, n = state[:, 0], self.grid.axes[0], self.config.n
+        if axis.kind == "node":
+            u = solve_diffusion(a, self.config.source, axis, self.config.faces)
+        else:
+            closed = torch.nn.functional.pad(a[:, None], (0, 1, 0, 1), mode="replicate")[:, 0]
+            nodes = replace(axis, n=n + 1, kind="node")
+            u = solve_diffusion(closed, self.config.source, nodes, self.config.faces)[:, :n, :n]
+        return torch.stack([a, u], 1)
+
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        a, u = state[:, 0], state[:, 1]
+        flux = divergence_of_flux(face_values(a, self.config.faces), u, self.grid.spacings)
+        return {"diffusion": -flux, "source": torch.full_like(flux, -self.config.source)}
+
+    def affine(self) -> bool:
+        return False
+
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x, y = self.grid.mesh()
+        wave = separable_wave(x, y, batch)
+        a = (2 + torch.sin(3 * x) * torch.cos(2 * y)).expand_as(wave.u)
+        a_x, a_y = 3 * torch.cos(3 * x) * torch.cos(2 * y), -2 * torch.sin(3 * x) * torch.sin(2 * y)
+        flux = a * (wave.xx + wave.yy) + a_x * wave.x + a_y * wave.y
+        residual = (-flux - self.config.source)[:, 1:-1, 1:-1]
+        return torch.stack([a, wave.u], 1), {"interior": residual, "boundary": wave.u[:, self.edge]}
