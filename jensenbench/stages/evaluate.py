@@ -1,0 +1,204 @@
+"""Stage ``evaluate``: measure the samples of all methods of one (pde, prior, seed), and the controls."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from jensenbench import provenance, store
+from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.errors import UserError
+from jensenbench.evaluation.accuracy import Observed
+from jensenbench.evaluation.controls import (
+    DEFAULT_STATES,
+    UNCONDITIONAL,
+    Control,
+    ControlSetting,
+    data_controls,
+    exact_posteriors,
+    optimum,
+    posterior_controls,
+)
+from jensenbench.evaluation.distribution import make_reference
+from jensenbench.evaluation.metrics import tidy
+from jensenbench.evaluation.scoring import Judge
+from jensenbench.meter import COUNTS
+from jensenbench.priors import LoadedPrior, load_prior
+from jensenbench.problem import MaskObservation
+
+RUN_ID = ("pde", "prior", "method", "variant", "task", "seed", "config_digest", "data_digest")
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One task of a samples file: its run row so far, its timing row, and where the fields are."""
+
+    row: dict[str, Any]
+    timing: dict[str, Any]
+    path: Path
+
+    def fields(self) -> Tensor:
+        """Physical fields (I, K, C, *grid)."""
+        with store.open_hdf5(self.path) as file:
+            group: Any = file[self.row["task"]]
+            if "fields" not in group:
+                raise UserError(
+                    f"{self.path}: task {self.row['task']} is marked ok but holds no fields; sample it again"
+                )
+            return torch.from_numpy(np.asarray(group["fields"]))
+
+
+def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out: Path, seed: int) -> None:
+    """Write ``runs.csv.gz``, ``metrics.csv.gz`` and ``timings.csv.gz`` of all samples files and controls to ``out``.
+
+    Equal inputs give equal bytes of the first two. A task that failed or was skipped keeps its row.
+    """
+    dataset, loaded = load_dataset(data), load_prior(prior, load_dataset(data).pde)
+    sampled = [task for path in sorted(samples) for task in read_samples(path)]
+    labels = check_samples(sampled, dataset, seed)
+    setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
+    posteriors = exact_posteriors(setting, loaded)
+    judge = Judge(
+        dataset,
+        make_reference(dataset.split("reference"), dataset.field_std),
+        setting.observed,
+        {task: optimum(posterior) for task, posterior in posteriors.items()},
+    )
+    tables = [score_sampled(judge, task) for task in sampled]
+    for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
+        tables.append(score_control(judge, control, _control_row(labels, seed, dataset, loaded, control)))
+    write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
+
+
+def read_samples(path: Path) -> Iterator[Sampled]:
+    """The tasks of a samples file, without their fields."""
+    with store.open_hdf5(path) as file:
+        root = _plain(file.attrs)
+        for task, group in file.items():
+            attributes = _plain(group.attrs)
+            row = {key: attributes.get(key, root.get(key)) for key in store.RUN_COLUMNS} | {"task": task}
+            timing = {key: attributes.get(key, row.get(key)) for key in store.TIMING_COLUMNS} | {"stage": "sample"}
+            yield Sampled(_identified(row), timing, path)
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
+
+
+def _identified(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its id, the digest of its labels, settings and data."""
+    identity = store.canonical_json([row[key] for key in RUN_ID])
+    return row | {"run_id": provenance.digest_text(identity), "schema_version": store.SCHEMA_VERSION}
+
+
+def check_samples(sampled: Sequence[Sampled], dataset: Dataset, seed: int) -> tuple[str, str]:
+    """The (pde, prior) labels that all samples share; raises where they do not belong together."""
+    if not sampled:
+        raise UserError("there are no samples to evaluate; run the stage `sample` first")
+    found = {(task.row["pde"], task.row["prior"]) for task in sampled}
+    if len(found) > 1:
+        raise UserError(
+            f"samples of several (pde, prior) pairs were given together: {sorted(found)}; evaluate them one by one"
+        )
+    for task in sampled:
+        if task.row["seed"] != seed:
+            raise UserError(f"{task.path} was drawn with seed {task.row['seed']}, asked for {seed}")
+        if task.row["data_digest"] != dataset.digest:
+            raise UserError(f"{task.path} was made from other data than {dataset.path}; sample it again")
+        if task.row["status"] not in store.STATUSES:
+            raise UserError(f"{task.path}: status {task.row['status']!r} is not one of {store.STATUSES}")
+    return found.pop()
+
+
+def read_observed(path: Path) -> dict[str, Observed]:
+    """Data and truth of every observed task."""
+    with store.open_hdf5(path) as file:
+        return {task: _observed(group) for task, group in file.items()}
+
+
+def _observed(group: Any) -> Observed:
+    mask = torch.from_numpy(np.asarray(group["mask"])).bool()
+    values, truth = (torch.from_numpy(np.asarray(group[name], dtype=np.float64)) for name in ("values", "truth"))
+    return Observed(MaskObservation(mask, values, float(group.attrs["noise_std"])), truth)
+
+
+def control_setting(
+    dataset: Dataset, label: str, seed: int, observed: Mapping[str, Observed], sampled: Sequence[Sampled]
+) -> ControlSetting:
+    """Controls as large as the largest run, and the prior's own unconditional samples."""
+    draws = {task: max([t.row["n_draws"] for t in sampled if t.row["task"] == task], default=1) for task in observed}
+    free = [task for task in sampled if task.row["task"] == UNCONDITIONAL]
+    states = max([task.row["n_instances"] for task in free], default=DEFAULT_STATES)
+    of_prior = [task for task in free if task.row["method"] == "edm" and task.row["status"] == "ok"]
+    unconditional = of_prior[0].fields().double().flatten(0, 1) if of_prior else None
+    return ControlSetting(dataset, label, seed, observed, draws, states, unconditional)
+
+
+def score_sampled(judge: Judge, task: Sampled) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """Run row and metrics of one task of a method; no metrics where it did not end well."""
+    if task.row["status"] != "ok":
+        return task.row, None
+    fields, name = task.fields(), task.row["task"]
+    if name != UNCONDITIONAL and name not in judge.observed:
+        raise UserError(f"{task.path}: the observations file has no task {name!r}; run the stage `observe` again")
+    expected = len(judge.observed[name].truth) if name in judge.observed else len(fields)
+    if len(fields) != expected:
+        raise UserError(
+            f"{task.path}: {name} has {len(fields)} instances, the observations {expected}; sample it again"
+        )
+    values, reason = judge.score(fields, name)
+    return task.row | {"reason": task.row["reason"] or reason}, tidy(values, task.row["run_id"])
+
+
+def score_control(judge: Judge, control: Control, row: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """Run row and metrics of a control."""
+    if control.fields is None:
+        return row, None
+    values, reason = judge.score(control.fields, control.task, services=control.services)
+    floors = {"data_floor": judge.dataset.floor, "float32_floor": judge.dataset.floor_float32}
+    if control.variant in floors:
+        values["residual_floor"] = torch.tensor(floors[control.variant])
+    return row | {"reason": reason}, tidy(values, row["run_id"])
+
+
+def _control_row(
+    labels: tuple[str, str], seed: int, dataset: Dataset, prior: LoadedPrior, control: Control
+) -> dict[str, Any]:
+    instances, draws = (0, 0) if control.fields is None else control.fields.shape[:2]
+    settings = store.canonical_json({"instances": instances, "draws": draws})
+    row = dict.fromkeys(store.RUN_COLUMNS, "") | dict.fromkeys(COUNTS, 0.0)
+    return _identified(
+        row
+        | {
+            "pde": labels[0], "prior": labels[1], "method": "control", "variant": control.variant, "task": control.task,
+            "seed": seed, "status": "skipped" if control.fields is None else "ok", "reason": control.reason,
+            "n_instances": instances, "n_draws": draws, "tuned_trials": 0, "config_json": settings,
+            "config_digest": provenance.digest_text(settings), "data_digest": dataset.digest,
+            "prior_digest": prior.digest, "code_digest": provenance.digest_sources([__name__]),
+            "environment_digest": provenance.environment_digest(), "versions": provenance.versions(),
+            "git_commit": provenance.git_commit(),
+        }
+    )  # fmt: skip
+
+
+def write_tables(
+    out: Path, rows: list[dict[str, Any]], frames: Sequence[pd.DataFrame | None], timings: list[dict[str, Any]]
+) -> None:
+    """Write the three tables of an evaluation."""
+    names = {row["run_id"]: row for row in rows}
+    if len(names) < len(rows):
+        twice = next(row for row in rows if names[row["run_id"]] is not row)
+        label = f"{twice['method']}/{twice['variant']} on {twice['task']}"
+        raise UserError(f"{label} was given twice; name each samples file once")
+    runs = pd.DataFrame(rows, columns=list(store.RUN_COLUMNS))
+    found = [frame for frame in frames if frame is not None]
+    store.write_csv(out / "runs.csv.gz", runs)
+    store.write_csv(
+        out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(store.METRIC_COLUMNS))
+    )
+    store.write_csv(out / "timings.csv.gz", pd.DataFrame(timings, columns=list(store.TIMING_COLUMNS)))
