@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from jensenbench.denoiser import Denoiser
+from jensenbench.errors import Diverged
 from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 
@@ -85,4 +87,7 @@ class Iterative(Method):
         """Yield the starting state and the state after every step; the last one is the sample."""
 
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
-        return deque(self.steps(prior, problem, noise), maxlen=1).pop()
+        state = deque(self.steps(prior, problem, noise), maxlen=1).pop()
+        if not torch.isfinite(state).all():
+            raise Diverged(f"{self.name}: the final state is NaN or infinite")
+        return state

@@ -67,9 +67,10 @@ class VPGrid:
             raise UnknownName("levels", self.levels, LEVELS)
         if self.levels == "linear" and self.schedule_steps < self.steps:
             raise UserError(f"schedule_steps = {self.schedule_steps} must be at least steps = {self.steps}")
-        if not 0 < self.beta_first < self.beta_last < self.schedule_steps:
+        first, last = self.beta_first, self.beta_last
+        if not 0 < first < last < self.schedule_steps:
             raise UserError(
-                f"beta_first = {self.beta_first}, beta_last = {self.beta_last}: need 0 < beta_first < beta_last < schedule_steps"
+                f"beta_first = {first}, beta_last = {last}: need 0 < beta_first < beta_last < schedule_steps"
             )
 
     def schedule(self) -> "Ancestral":
@@ -137,7 +138,7 @@ class Scaled:
     def vp(
         cls, steps: int, *, beta_d: float = 19.9, beta_min: float = 0.1, last: float = 1e-3, sigma_end: float = 0.01
     ) -> Self:
-        """sigma² = exp(beta_d t²/2 + beta_min t) - 1, s² = 1/(1 + sigma²); t linear from 1 to ``last``, then to sigma_end."""
+        """1 + sigma² = exp(beta_d t²/2 + beta_min t) = 1/s²; t linear from 1 to ``last``, then to sigma_end."""
         exponent = math.log1p(sigma_end**2)
         end = (math.sqrt(beta_min**2 + 2 * beta_d * exponent) - beta_min) / beta_d
         t = torch.cat([torch.linspace(1, last, steps, dtype=torch.float64), torch.tensor([end], dtype=torch.float64)])

@@ -34,3 +34,8 @@ def group_weights(value: float | Sequence[float], groups: Tensor) -> Tensor:
         given, groups_count = tuple(weights.tolist()), groups.shape[1]
         raise UserError(f"weights {given} for {groups_count} groups of data: give one number, or {groups_count}")
     return weights.expand(groups.shape[1])
+
+
+def any_positive(value: float | Sequence[float]) -> bool:
+    """Whether a weight, or one of several, acts."""
+    return max(value) > 0 if isinstance(value, Sequence) else value > 0

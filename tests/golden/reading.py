@@ -57,7 +57,7 @@ class Fixture:
 
     def get(self, key: str, default: Any) -> Any:
         """The stored array, or ``default`` where there is none."""
-        return self[key] if key in self else default
+        return self[key] if key in self._arrays else default
 
     def keys(self, case: str = "") -> list[str]:
         """Names stored for a case, without the case; those shared by all cases for the empty name."""

@@ -5,7 +5,8 @@ import torch
 from reading import Fixture, linear_observation, mask_observation, plain_problem, toy_prior
 
 from jensenbench.noise import Replay
-from methods.dps import DPS, Published
+from methods._dps_settings import Published
+from methods.dps import DPS
 
 FIXTURE = Fixture("dps_ddpm")
 

@@ -5,7 +5,8 @@ import torch
 from reading import Fixture, every_second, plain_problem, toy_prior
 
 from jensenbench.noise import Replay
-from methods.dps import DPS, InverseBench
+from methods._dps_settings import InverseBench
+from methods.dps import DPS
 
 FIXTURE = Fixture("inversebench_dps")
 SCHEDULES = {"vp": "vp", "linear": "edm"}
