@@ -37,7 +37,7 @@ def files(tier, tmp_path_factory):
 
 
 def run_sample(tier, files, out, cell=None, seed=0):
-    cell = cell or tier.cell(f"{PDE}/{PRIOR}/edm/heun")
+    cell = cell or tier.cell(f"{PDE}/{PRIOR}/dps/corrected")
     sample.run(
         tier=tier, cell=cell, seed=seed, data=files.data(PDE), observations=files.observations(PDE),
         prior_file=files.prior(PDE, PRIOR, 0), out=out, command="by hand",
