@@ -1,0 +1,172 @@
+"""What everything cost: seconds, memory, network evaluations, and when a method pays against a solver."""
+
+import math
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from jensenbench import store
+from jensenbench.errors import UserError
+from jensenbench.reporting.results import CONTROL, Frame, Results
+from jensenbench.reporting.style import MISSING, format_count, format_seconds
+
+BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
+KEYS = list(store.RUN_KEYS)
+
+
+def ledger(results: Results) -> str:
+    """The whole page ``cost.md``."""
+    parts = [
+        f"# Cost of the tier `{results.tier}`",
+        "All seconds are wall-clock seconds of one job on a machine that other jobs may share; MiB are the peak "
+        "resident memory of the job. Network evaluations (NFE), vector-Jacobian products (VJP), Jacobian-vector "
+        "products (JVP) and residual calls are metered per state by the runner.",
+        "## Machine", machine(results.timings),
+        "## Stages", stages(results.timings),
+        "## Preparation", preparation(results.timings),
+        "## Sampling", sampling(results),
+        "## Break-even against the numerical solver", break_even(results),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def times(results: Results) -> str:
+    """The block of times and machine that the README shows."""
+    return "\n\n".join([f"Tier `{results.tier}`.", machine(results.timings), stages(results.timings)]) + "\n"
+
+
+def insert_times(readme: Path, block: str) -> None:
+    """Put the block between the markers of a README; one without markers is refused."""
+    text = readme.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UserError(f"{readme} must hold the markers {BEGIN} and {END} once, in this order")
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    store.write_text(readme, f"{head}{BEGIN}\n{block.strip()}\n{END}{tail}")
+
+
+def machine(timings: Frame) -> str:
+    """Where and when the jobs ran, and the processor that wrote this report."""
+    finished = sorted(timings["finished"].dropna().astype(str))
+    lines = [f"- Report written on {processor()}"]
+    lines += [f"- Jobs ran on: {_listed(timings['host'])} (devices: {_listed(timings['device'])})"]
+    lines += [f"- Jobs finished between {finished[0]} and {finished[-1]}"] * bool(finished)
+    return "\n".join(lines)
+
+
+def _listed(column: Frame) -> str:
+    return ", ".join(sorted(set(column.dropna().astype(str)))) or "not recorded"
+
+
+def processor() -> str:
+    """Model and number of cores of this machine."""
+    import os
+
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def stages(timings: Frame) -> str:
+    """Totals of each stage."""
+    groups = timings.groupby("stage", sort=True)
+    rows = [
+        [str(stage), str(len(part)), format_seconds(part["seconds"].sum()), _mebibytes(part["peak_mib"].max())]
+        for stage, part in groups
+    ]
+    everything = format_seconds(timings["seconds"].sum()), _mebibytes(timings["peak_mib"].max())
+    rows.append(["**all**", str(len(timings)), *everything])
+    return _table(["stage", "rows", "seconds, summed", "peak MiB"], rows)
+
+
+def preparation(timings: Frame) -> str:
+    """Every row of the stages before and after sampling: data, training, evaluation."""
+    chosen = timings[timings["stage"] != "sample"].sort_values(["stage", *KEYS], kind="stable")
+    rows = [
+        [row.stage, _label(row), format_seconds(row.seconds), _mebibytes(row.peak_mib), str(row.device)]
+        for row in chosen.itertuples()
+    ]
+    return _table(["stage", "what", "seconds", "peak MiB", "device"], rows)
+
+
+def _label(row: object) -> str:
+    parts = [getattr(row, key) for key in KEYS]
+    return "/".join(str(part) for part in parts if not pd.isna(part) and part != "") or MISSING
+
+
+def sampling(results: Results) -> str:
+    """Seconds a state and metered counts of every run."""
+    rows = [
+        [
+            row.pde, row.prior, f"{row.method}/{row.variant}", row.task, str(row.seed), row.status,
+            format_seconds(row.per_state), format_count(row.nfe), format_count(row.vjp), format_count(row.jvp),
+            format_count(row.residual_calls), _mebibytes(row.peak_mib), str(row.device),
+        ]
+        for row in timed_runs(results).itertuples()
+    ]  # fmt: skip
+    heading = ["PDE", "prior", "method", "task", "seed", "status", "seconds a state", "NFE", "VJP", "JVP"]
+    return _table([*heading, "residual calls", "peak MiB", "device"], rows)
+
+
+def timed_runs(results: Results) -> Frame:
+    """Runs of methods with their sampling time, and ``per_state`` seconds; NaN where no time was recorded."""
+    runs = results.runs[results.runs["method"] != CONTROL]
+    timed = results.timings[results.timings["stage"] == "sample"]
+    columns = [*KEYS, "seconds", "peak_mib", "device"]
+    joined = runs.merge(timed[columns], on=KEYS, how="left").sort_values(KEYS, kind="stable")
+    states = (joined["n_instances"] * joined["n_draws"]).where(lambda count: count > 0)
+    return joined.assign(per_state=joined["seconds"] / states)
+
+
+def break_even(results: Results) -> str:
+    """Number of states from which training and sampling cost less than solving, where a solver's time is known."""
+    solver = solver_seconds(results.timings)
+    runs = timed_runs(results)
+    runs = runs[runs["status"] == "ok"]
+    if not solver:
+        return "No time of a numerical solver was recorded in this tier."
+    rows = []
+    for (pde, prior, method, variant), part in runs.groupby(["pde", "prior", "method", "variant"]):
+        if pde in solver:
+            training, per_state = _training_seconds(results.timings, pde, prior), part["per_state"].mean()
+            count = crossing(training, per_state, solver[pde])
+            text = "never" if math.isinf(count) else MISSING if math.isnan(count) else str(math.ceil(count))
+            seconds = map(format_seconds, (training, per_state, solver[pde]))
+            rows.append([pde, prior, f"{method}/{variant}", *seconds, text])
+    note = (
+        "States from which preparing the prior and sampling cost less than solving the same number of states with "
+        "the suite's solver. The solver needs a known coefficient: it cannot do inverse and reconstruction tasks."
+    )
+    heading = ["PDE", "prior", "method", "prior, s", "sampling, s a state", "solver, s a state", "break-even states"]
+    return note + "\n\n" + _table(heading, rows)
+
+
+def crossing(once: float, each: float, rival: float) -> float:
+    """Smallest n with once + n each <= n rival; inf where there is none."""
+    if each < rival:
+        return once / (rival - each)
+    return math.nan if math.isnan(each) else math.inf
+
+
+def solver_seconds(timings: Frame) -> dict[str, float]:
+    """Seconds a state of each PDE's solver, from rows of the stage ``solve`` (seconds are per state there)."""
+    rows = timings[timings["stage"] == "solve"]
+    return {str(pde): float(part["seconds"].mean()) for pde, part in rows.groupby("pde")}
+
+
+def _training_seconds(timings: Frame, pde: str, prior: str) -> float:
+    chosen = (timings["stage"] == "train") & (timings["pde"] == pde) & (timings["prior"] == prior)
+    return float(timings.loc[chosen, "seconds"].mean()) if chosen.any() else math.nan
+
+
+def _mebibytes(value: float) -> str:
+    return MISSING if pd.isna(value) or value <= 0 else f"{value:.0f}"
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

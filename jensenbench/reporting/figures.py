@@ -1,0 +1,137 @@
+"""Fronts of error, residual and network evaluations, and the folder of all figures."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
+
+from jensenbench.evaluation.metrics import find_metric
+from jensenbench.reporting import maps, style
+from jensenbench.reporting.results import Frame, Results
+from jensenbench.reporting.summary import Group
+
+PANEL = 1.9  # inches, width of a panel
+LABELS = {"crps": "CRPS [std]", "sliced_w2": "sliced W2 [std]"}
+
+
+def write_figures(results: Results, out: Path) -> list[Path]:
+    """Every figure of a tier as PDF, PNG and CSV; returns their stems."""
+    style.apply()
+    stems = []
+    for pde, prior in results.pairs:
+        stems.append(draw_pareto(results, pde, prior, out))
+        stems += [maps.draw_samples(results, pde, prior, task, out) for task in results.tasks(pde, prior)]
+    return stems
+
+
+def draw_pareto(results: Results, pde: str, prior: str, out: Path) -> Path:
+    """Write ``pareto_{pde}``: error against network evaluations and against the residual, a column a task."""
+    groups = [Group(results, pde, prior, task) for task in results.tasks(pde, prior)]
+    points = pareto_points(groups)
+    figure = _pareto_figure(groups, points, f"{pde}, {prior}")
+    stem = out / f"pareto_{results.suffix(pde, prior)}"
+    style.save_figure(figure, stem, points)
+    plt.close(figure)
+    return stem
+
+
+def pareto_points(groups: Sequence[Group]) -> Frame:
+    """One row a method, variant and task: evaluations, error and residual with their intervals."""
+    records = []
+    for group in groups:
+        error = error_metric(group)
+        for candidate in group.candidates:
+            shown = {"error": error, "residual": "residual_rel"}
+            cells = {name: group.cell(candidate, metric) for name, metric in shown.items()}
+            if cells["error"].n_ok:
+                values = {
+                    f"{name}{end}": getattr(cell, field)
+                    for name, cell in cells.items()
+                    for end, field in (("", "value"), ("_low", "low"), ("_high", "high"))
+                }
+                labels = {"task": group.task, "method": candidate.method, "variant": candidate.variant}
+                records.append(labels | {"metric": error, "nfe": candidate.nfe} | values)
+    columns = ["task", "method", "variant", "metric", "nfe", "error", "error_low", "error_high", "residual"]
+    return pd.DataFrame(records, columns=[*columns, "residual_low", "residual_high"])
+
+
+def error_metric(group: Group) -> str:
+    """What tells good samples from bad ones: a distance of sets without observations, CRPS with them."""
+    return "sliced_w2" if group.task == "unconditional" else "crps"
+
+
+def _pareto_figure(groups: Sequence[Group], points: Frame, title: str) -> Figure:
+    width = max(PANEL * len(groups), style.COLUMN_WIDTH)
+    figure, axes = plt.subplots(2, len(groups), figsize=(width, 3.8), squeeze=False, sharey="col", layout="constrained")
+    methods = points[points["method"] != "control"]
+    for column, group in zip(axes.T, groups, strict=True):
+        here = methods[methods["task"] == group.task]
+        for ax, x in zip(column, ("nfe", "residual"), strict=True):
+            _scatter(ax, here, methods, x)
+            _optimum(ax, points[points["task"] == group.task])
+        column[0].set(title=group.task.replace("_", " "), xlabel="network evaluations")
+        column[1].set(xlabel="residual / largest term" + (" (meaningless)" if group.meaningless else ""))
+        for ax in column:
+            ax.set_ylabel(LABELS.get(error_metric(group), find_metric(error_metric(group)).name))
+    _legend(figure, methods, points)
+    figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str) -> None:
+    """Points with their 95 % intervals; colour is the method, marker the variant."""
+    palette = style.colours(everywhere["method"].tolist())
+    for row in here.to_dict("records"):
+        variants = everywhere.loc[everywhere["method"] == row["method"], "variant"].tolist()
+        ax.errorbar(
+            row[x], row["error"], yerr=_bar(row, "error"), xerr=_bar(row, "residual") if x == "residual" else None,
+            marker=style.markers(variants)[row["variant"]], color=palette[row["method"]], markersize=4.5,
+            markeredgecolor="white", markeredgewidth=0.4, elinewidth=0.8, linestyle="none",
+        )  # fmt: skip
+    for axis, values in (("x", here[x]), ("y", here["error"])):
+        _scale(ax, axis, values)
+    if here.empty:
+        ax.text(0.5, 0.5, "no method has results", ha="center", va="center", fontsize=7, transform=ax.transAxes)
+
+
+def _bar(row: dict[str, float], name: str) -> np.ndarray | None:
+    """(2, 1) lengths of an error bar, None where there is no interval."""
+    ends = np.array([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]])
+    return np.maximum(ends, 0) if np.isfinite(ends).all() else None
+
+
+def _scale(ax: Axes, axis: str, values: Frame) -> None:
+    """Logarithmic where all values are positive and differ by more than a factor of three, with few labels."""
+    if len(values) and (values > 0).all() and values.max() > 3 * values.min():
+        getattr(ax, f"set_{axis}scale")("log")
+        ticks = ax.xaxis if axis == "x" else ax.yaxis
+        decades = math.log10(values.max() / values.min())
+        ticks.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 3), numticks=6))
+        ticks.set_major_formatter(LogFormatterMathtext() if decades > 3 else FuncFormatter(lambda x, _: f"{x:g}"))
+        ticks.set_minor_formatter(NullFormatter())
+    ax.margins(0.12)
+
+
+def _optimum(ax: Axes, points: Frame) -> None:
+    exact = points[(points["method"] == "control") & (points["variant"] == "posterior_draw")]
+    if len(exact):
+        ax.axhline(exact["error"].iloc[0], color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+
+
+def _legend(figure: Figure, methods: Frame, points: Frame) -> None:
+    palette = style.colours(methods["method"].tolist())
+    handles = [
+        Line2D([], [], color=palette[method], marker=marker, markersize=4.5, ls="none", label=f"{method}/{variant}")
+        for method, part in methods.groupby("method")
+        for variant, marker in style.markers(part["variant"].tolist()).items()
+    ]
+    if ((points["method"] == "control") & (points["variant"] == "posterior_draw")).any():
+        handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label="exact posterior draws"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, max(len(handles), 1)), frameon=False)

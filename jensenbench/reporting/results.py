@@ -1,0 +1,85 @@
+"""What one tier left behind, as the reports read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jensenbench import store
+from jensenbench.config import EXACT_KINDS, read_yaml
+from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.errors import UserError
+from jensenbench.problem import TASKS
+from jensenbench.stages import collect
+
+CONTROL = "control"
+Frame = Any  # a pandas DataFrame or Series: pandas' own annotations lose the type at every selection
+
+
+@dataclass(frozen=True)
+class Results:
+    """Runs, metrics and timings of a tier, with its plain settings and its files."""
+
+    layout: store.Layout
+    settings: Mapping[str, Any]
+    runs: Frame
+    metrics: Frame
+    timings: Frame
+
+    @property
+    def tier(self) -> str:
+        return self.settings["tier"]
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(pde, prior) in the order of the configuration, then of the alphabet."""
+        found = sorted(set(zip(self.runs["pde"], self.runs["prior"], strict=True)))
+        order = list(self.settings.get("priors", {}))
+        return sorted(found, key=lambda pair: (pair[0], order.index(pair[1]) if pair[1] in order else len(order)))
+
+    def tasks(self, pde: str, prior: str) -> list[str]:
+        """Tasks that were run, in the suite's order, noise-free ones first."""
+        chosen = self.select(pde, prior)["task"].unique()
+        names = list(TASKS)
+
+        def position(label: str) -> tuple[int, str]:
+            name = label.split("_noise")[0]
+            return (names.index(name) if name in names else len(names), label)
+
+        return sorted(chosen, key=position)
+
+    def select(self, pde: str, prior: str, task: str | None = None) -> Frame:
+        """Runs of a (pde, prior), of one task or of all."""
+        chosen = (self.runs["pde"] == pde) & (self.runs["prior"] == prior)
+        return self.runs[chosen if task is None else chosen & (self.runs["task"] == task)]
+
+    def dataset(self, pde: str) -> Dataset:
+        return load_dataset(self.layout.data(pde))
+
+    def exact(self, prior: str) -> bool:
+        """Whether the prior is known in closed form rather than trained."""
+        return self.settings.get("priors", {}).get(prior, {}).get("kind") in EXACT_KINDS
+
+    def suffix(self, pde: str, prior: str) -> str:
+        """Part of a file name that tells the priors of a PDE apart, empty where there is one."""
+        return f"{pde}_{prior}" if sum(label == pde for label, _ in self.pairs) > 1 else pde
+
+
+def load_results(config: Path, root: Path) -> Results:
+    """Read a tier's collected tables; missing or foreign ones are one clear error."""
+    runs, metrics, timings = collect.load_results(root)
+    if runs.empty:
+        raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
+    return Results(store.Layout(root), read_yaml(config), runs, metrics, timings)
+
+
+def read_samples(path: Path, task: str) -> np.ndarray | None:
+    """Sampled fields (instance, draw, C, *grid) of a task as float64, None where there are none."""
+    with store.open_hdf5(path) as file:
+        group: Any = file.get(task)
+        if group is None or "fields" not in group:
+            return None
+        return np.asarray(group["fields"], dtype=np.float64)

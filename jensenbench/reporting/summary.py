@@ -1,0 +1,227 @@
+"""Numbers of one (pde, prior, task): estimates with intervals, ties, ranks, and the marks that go with them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
+from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
+from jensenbench.problem import TASKS
+from jensenbench.reporting.render import Block, Cell, Row
+from jensenbench.reporting.results import CONTROL, Frame, Results
+
+LARGE_FLOOR = 0.01  # of the equation's largest term: a residual says nothing where the data miss it by more
+NEVER_BOLD = ("rel_l2", "coverage_50", "coverage_90")  # single draws: √2 worse for a perfect sampler; nominal values
+FLOORED = ("residual_rel", "residual_own", "residual_thresholded")  # in units of the equation's terms, as floors are
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """All seeds of one method and variant, or of a control.
+
+    Attributes:
+        run_ids: run of each seed of the group, None where it is missing.
+        states: instances of each seed; residual_aware: whether it evaluated the residual while sampling.
+    """
+
+    method: str
+    variant: str
+    run_ids: tuple[str | None, ...]
+    states: int
+    status: str
+    reason: str
+    nfe: float
+    residual_aware: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}/{self.variant}"
+
+    @property
+    def control(self) -> bool:
+        return self.method == CONTROL
+
+    @property
+    def total(self) -> int:
+        return self.states * len(self.run_ids)
+
+
+class Group:
+    """The runs of one (pde, prior, task) and their metrics."""
+
+    def __init__(self, results: Results, pde: str, prior: str, task: str):
+        self.pde, self.prior, self.task = pde, prior, task
+        self.exact = results.exact(prior)
+        self.dataset = results.dataset(pde)
+        runs = results.select(pde, prior, task)
+        self.seeds = sorted(runs["seed"].unique())
+        self.candidates = tuple(_candidate(part, self.seeds) for _, part in runs.groupby(["method", "variant"]))
+        self._metrics = results.metrics[results.metrics["run_id"].isin(set(runs["run_id"]))].reset_index(drop=True)
+        self._places = self._metrics.groupby(["run_id", "metric"]).indices
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether the data themselves miss the equation by so much that no residual says anything."""
+        return self.dataset.floor > LARGE_FLOOR
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Full names of all metrics that any run has."""
+        return {name for _, name in self._places}
+
+    def columns(self, patterns: Iterable[str]) -> list[str]:
+        """Metrics present; ``name/*`` stands for every unknown field or other part."""
+        chosen: list[str] = []
+        for pattern in patterns:
+            base, _, part = pattern.partition("/")
+            fields = [f"{base}/{field}" for field in self.unknown_fields]
+            others = sorted(n for n in self.names if n.startswith(f"{base}/") and "@" not in n and base == "residual")
+            chosen += [name for name in (fields + others if part == "*" else [pattern]) if name in self.names]
+        return chosen
+
+    @property
+    def unknown_fields(self) -> list[str]:
+        """Fields of which the task leaves something to find."""
+        task = TASKS.get(self.task.split("_noise")[0])
+        known = {role for role in ("coefficient", "solution") if task is not None and getattr(task, role) == 1}
+        return [field.name for field in self.dataset.pde.fields if field.role not in known]
+
+    def values(self, candidate: Candidate, metric: str) -> Array:
+        """(S, N) means over draws, or (S,) of a set metric; NaN where there is nothing."""
+        rows = [self._rows(run_id, metric) for run_id in candidate.run_ids]
+        if find_metric(metric).scope == "set":
+            return np.array([row["value"].iloc[0] if len(row) else math.nan for row in rows])
+        out = np.full((len(rows), candidate.states), math.nan)
+        for seed, row in enumerate(rows):
+            means = row.groupby("instance")["value"].mean()
+            out[seed, means.index.astype(int)] = means
+        return out
+
+    def replicates(self, candidate: Candidate, metric: str) -> Array | None:
+        """(S, B) resampled values of a set metric, None unless every seed has them."""
+        rows = [self._rows(run_id, f"{metric}@{BOOTSTRAP}").sort_values("draw") for run_id in candidate.run_ids]
+        return np.array([row["value"].to_numpy() for row in rows]) if all(len(row) for row in rows) else None
+
+    def _rows(self, run_id: str | None, metric: str) -> Frame:
+        return self._metrics.iloc[self._places.get((run_id, metric), [])]
+
+    def scale(self, metric: str) -> Scale:
+        declared, field = find_metric(metric), metric.split("@")[0].partition("/")[2]
+        points = self._metrics.loc[self._metrics["metric"] == f"points/{field}", "value"]
+        return Scale(declared, floor=self.dataset.floor, count=float(points.iloc[0]) if len(points) else 1.0)
+
+    def cell(self, candidate: Candidate, metric: str, *, bold: bool = False) -> Cell:
+        """The printed number: mean and interval on the metric's own scale, brought back."""
+        scale, values = self.scale(metric), self.values(candidate, metric)
+        n_ok = int(np.isfinite(values).sum()) * (candidate.states if values.ndim == 1 else 1)
+        if not n_ok:
+            return Cell(n=candidate.total)
+        if values.ndim == 1:
+            replicates = self.replicates(candidate, metric)
+            found = from_replicates(scale.forward(values), None if replicates is None else scale.forward(replicates))
+        else:
+            found = estimate(scale.forward(values))
+        low, high = (scale.back(end) if math.isfinite(end) else math.nan for end in found.interval())
+        value = scale.back(found.mean)
+        return Cell(value, low, high, n_ok, candidate.total, bold, self._mark(metric, value))
+
+    def _mark(self, metric: str, value: float) -> str:
+        base = metric.split("@")[0]
+        if not base.startswith("residual"):
+            return ""
+        if self.meaningless:
+            return "†"
+        if base not in FLOORED:
+            return ""
+        floors = {"≤ floor": self.dataset.floor, "≤ float32 floor": self.dataset.floor_float32}
+        return next((mark for mark, floor in floors.items() if value <= floor), "")
+
+    def best(self, metric: str, candidates: Sequence[Candidate] | None = None) -> set[str]:
+        """Names of the methods not separated from the best in one metric: what the table prints bold."""
+        if find_metric(metric).name in NEVER_BOLD or find_metric(metric).direction is None:
+            return set()
+        if self.meaningless and metric.startswith("residual"):
+            return set()
+        return self.ties({c.name: (c, metric) for c in candidates or self.candidates})
+
+    def ties(self, entries: dict[str, tuple[Candidate, str]]) -> set[str]:
+        """Entries not separated from the best by Holm over all pairs; controls and failures are left out."""
+        entries = {name: (c, m) for name, (c, m) in entries.items() if not c.control and self._complete(c, m)}
+        badness = {name: self._badness(m, self.values(c, m)) for name, (c, m) in entries.items()}
+        if all(values.ndim == 2 for values in badness.values()):
+            return tied(badness)
+        resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
+        if len(self.seeds) < MIN_SEEDS and any(values is None for values in resampled.values()):
+            return set()  # nothing is known about the spread: no test, no bold
+        known = {n: self._badness(entries[n][1], values) for n, values in resampled.items() if values is not None}
+        return tied_sets(badness, known)
+
+    def _complete(self, candidate: Candidate, metric: str) -> bool:
+        return candidate.status == "ok" and bool(np.isfinite(self.values(candidate, metric)).all())
+
+    def _badness(self, metric: str, values: Array) -> Array:
+        """Values as tests see them; residuals below what single precision can hold count as equal."""
+        scale = self.scale(metric)
+        if metric.split("@")[0] in FLOORED:
+            values = np.maximum(values, self.dataset.floor_float32)
+        return scale.badness(scale.forward(values))
+
+    def block(self, title: str, metrics: Sequence[str], service: str = "") -> Block:
+        """All candidates over ``metrics`` after a service, ranked by the first; failures last, then controls."""
+        full = {metric: f"{metric}@{service}" if service else metric for metric in metrics}
+        best = {metric: self.best(name) for metric, name in full.items()}
+        ranks = self.ranks(full[metrics[0]])
+        rows = []
+        for candidate in self.candidates:
+            cells = {m: self.cell(candidate, name, bold=candidate.name in best[m]) for m, name in full.items()}
+            shown = {m: cell for m, cell in cells.items() if cell.n_ok or candidate.status == "ok"}
+            if not candidate.control or any(cell.n_ok for cell in cells.values()):
+                rows.append(_row(candidate, shown, ranks.get(candidate.name)))
+        return Block(title, tuple(sorted(rows, key=_order)))
+
+    def ranks(self, metric: str) -> dict[str, int]:
+        """Rank of each method by its mean; every failed or incomplete one has the worst; skipped ones have none."""
+        running = [c for c in self.candidates if not c.control and c.status != "skipped"]
+        means = {
+            c.name: float(self._badness(metric, self.values(c, metric)).mean())
+            for c in running
+            if self._complete(c, metric)
+        }
+        ranks = {name: 1 + sum(other < mean for other in means.values()) for name, mean in means.items()}
+        return {c.name: ranks.get(c.name, len(running)) for c in running} if means else {}
+
+
+def _candidate(runs: Frame, seeds: Sequence[int]) -> Candidate:
+    """Merge the seeds of one method; the worst status stands for all of them."""
+    by_seed = runs.set_index("seed")
+    failed = runs[runs["status"] != "ok"]
+    missing = [seed for seed in seeds if seed not in by_seed.index]
+    status = failed["status"].iloc[0] if len(failed) else "failed" if missing else "ok"
+    said = (failed if len(failed) else runs)["reason"]
+    reason = next((text for text in said if text), f"no run of seeds {missing}" if missing else "")
+    if len(failed) and len(seeds) > 1:
+        reason = f"{len(failed)} of {len(seeds)} seeds: {reason}"
+    return Candidate(
+        method=runs["method"].iloc[0],
+        variant=runs["variant"].iloc[0],
+        run_ids=tuple(by_seed["run_id"].get(seed) for seed in seeds),
+        states=int(runs["n_instances"].max()),
+        status=status,
+        reason=str(reason),
+        nfe=float(runs.loc[runs["status"] != "skipped", "nfe"].mean()),
+        residual_aware=bool((runs["residual_calls"].fillna(0) > 0).any()),
+    )
+
+
+def _row(candidate: Candidate, cells: dict[str, Cell], rank: int | None) -> Row:
+    nfe = math.nan if candidate.control else candidate.nfe
+    c = candidate
+    return Row(c.method, c.variant, cells, c.control, c.status, c.reason, rank, nfe)
+
+
+def _order(row: Row) -> tuple[bool, bool, bool, float, str]:
+    """Methods by rank, failures, skipped ones, controls."""
+    return (row.control, row.status == "skipped", row.status != "ok", row.rank or math.inf, row.label)

@@ -1,0 +1,40 @@
+"""Stage ``report``: tables, cost, and figures of a tier."""
+
+import sys
+from pathlib import Path
+
+from jensenbench import registry, store
+from jensenbench.errors import UserError
+from jensenbench.provenance import ROOT
+from jensenbench.reporting import cost, figures, tables
+from jensenbench.reporting.results import Results, load_results
+
+GENERATED = {"tables": ("table_*.csv", "table_*.tex"), "figures": ("samples_*", "pareto_*")}
+
+
+def run(*, config: Path, results: Path, out: Path) -> None:
+    """Write ``tables.md``, ``cost.md``, ``times.md``, ``tables/`` and ``figures/`` below ``out``.
+
+    Equal results give equal bytes of everything but ``cost.md`` and ``times.md``, which hold times and
+    machines. A tier that publishes into ``reports/`` also brings the README's times up to date.
+    """
+    found = load_results(config, results)
+    for folder, patterns in GENERATED.items():
+        for stale in (path for pattern in patterns for path in (out / folder).glob(pattern)):
+            stale.unlink()
+    made = list(tables.all_tables(found))
+    tables.write_tables(made, out / "tables")
+    figures.write_figures(found, out / "figures")
+    store.write_text(out / "cost.md", cost.ledger(found))
+    store.write_text(out / "times.md", cost.times(found))
+    store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))
+    if found.settings.get("publish") and out.resolve() == ROOT / "reports":
+        _update_readme(found)
+
+
+def _update_readme(results: Results) -> None:
+    """Bring the README's block up to date; a README without markers is no reason to lose the report."""
+    try:
+        cost.insert_times(ROOT / "README.md", cost.times(results))
+    except (UserError, OSError) as error:
+        print(f"times are in reports/times.md only: {error}", file=sys.stderr)
