@@ -10,7 +10,7 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
-if "pdes" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: tier_file(config)
 

@@ -1,0 +1,74 @@
+"""Copies of the checkout in which Snakemake and make run with this interpreter's packages."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SKIPPED = (
+    ".git",
+    ".venv",
+    "results",
+    "logs",
+    ".snakemake",
+    "reports",
+    "shared",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+)
+PROMISED = ("metrics.csv.gz", "runs.csv.gz", "reports/tables.md")  # equal inputs give equal bytes
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the sources with results of its own."""
+
+    root: Path
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "snakemake", "--cores", "2", *arguments)
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        return subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, check=False)
+
+    def make(self, *targets: str) -> list[str]:
+        """Command of a make target that finds this interpreter's packages installed."""
+        return ["make", f"VENV={self.installed()}", *targets]
+
+    def installed(self) -> Path:
+        """A folder that looks to make like a finished virtual environment."""
+        venv = self.root / "installed"
+        if not venv.exists():
+            venv.mkdir()
+            (venv / "bin").symlink_to(Path(sys.executable).parent)
+            (venv / ".installed").touch()
+            (venv / ".installed-dev").touch()
+        return venv
+
+    def results(self) -> dict[str, bytes]:
+        """Bytes of the files that depend on the inputs alone."""
+        return {name: (self.root / "results" / "micro" / name).read_bytes() for name in PROMISED}
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Number of jobs of each rule that a run would start."""
+        done = self.snakemake("--config", "tier=micro", "-n", *arguments)
+        assert done.returncode == 0, done.stderr
+        return count_jobs(done.stdout + done.stderr)
+
+
+def count_jobs(printed: str) -> dict[str, int]:
+    """Rule -> number of jobs, from what ``snakemake -n`` prints."""
+    table = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)\n\n", printed, re.DOTALL | re.MULTILINE)
+    rows = [line.split() for line in table.group(1).splitlines()] if table else []
+    return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+
+
+def copy_sources(target: Path) -> Checkout:
+    shutil.copytree(ROOT, target, symlinks=True, ignore=shutil.ignore_patterns(*SKIPPED))
+    return Checkout(target)

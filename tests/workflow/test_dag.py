@@ -1,0 +1,132 @@
+"""What a run would do, without doing it: profiles, configuration, GPUs, formats."""
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from checkouts import ROOT, count_jobs
+
+from jensenbench import gpus
+
+
+def test_the_literal_slurm_command_plans_a_run(shared_checkout):
+    """The plugin is loaded from ./slurm/config.yaml; submitting would need sbatch, planning does not."""
+    command = ["snakemake", "--cores", "all", "--profile", "slurm", "-n", "--config", "tier=micro"]
+    done = shared_checkout.run(sys.executable, "-m", *command)
+    assert done.returncode == 0, done.stderr
+    assert "Using profiles slurm and workflow specific profile profiles/default" in done.stderr
+    assert count_jobs(done.stdout + done.stderr)["report"] == 1
+
+
+def test_local_and_slurm_plan_the_same_jobs(shared_checkout):
+    assert shared_checkout.planned() == shared_checkout.planned("--profile", "slurm")
+
+
+def test_micro_holds_each_stage(shared_checkout):
+    jobs = shared_checkout.planned()
+    assert set(jobs) == {"generate", "observe", "train", "sample", "evaluate", "collect", "report"}
+    assert jobs["sample"] >= 3
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_tier_plans(shared_checkout, path):
+    done = shared_checkout.snakemake("-n", "--quiet", "rules", "--config", f"tier={path.stem}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_whole_configuration_of_ones_own(shared_checkout, tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text()) | {"tier": "mine", "extra_methods": False}
+    config["methods"] = {"edm": {"heun": {}}}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(config))
+    done = shared_checkout.snakemake("-n", "--configfile", str(path))
+    assert count_jobs(done.stdout + done.stderr)["sample"] == 1
+    assert "results/mine/samples/poisson-8/gaussian-p1/edm/heun/0.h5" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("tier=mikro", "unknown tier 'mikro'; did you mean 'micro'?"),
+        ("instancs=3", "unknown config key 'instancs'; did you mean 'instances'?"),
+        ("data={tran: 3}", "unknown key of data 'tran'; did you mean 'train'?"),
+        ("draws=many", "draws: 'many' is not of type 'integer'"),
+        ("methods={edn: {heun: {}}}", "unknown method 'edn'; did you mean 'edm'?"),
+        ("pdes=[{pde: poison, priors: [gaussian-p1]}]", "unknown PDE 'poison'; did you mean 'poisson'?"),
+        ("tasks=[forwards]", "did you mean 'forward'?"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(shared_checkout, setting, message):
+    settings = [setting] if setting.startswith("tier=") else ["tier=micro", setting]
+    done = shared_checkout.snakemake("-n", "--config", *settings)
+    assert done.returncode != 0
+    notes = ("Using workflow specific profile", "Config file config/micro.yaml is extended")
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith(notes)]
+    assert line.startswith("jensenbench: ")
+    assert message in line
+
+
+def test_a_second_run_in_the_folder_is_refused(shared_checkout):
+    lock = shared_checkout.root / "results" / ".lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = shared_checkout.snakemake("--config", "tier=micro")
+        planned = shared_checkout.snakemake("-n", "--config", "tier=micro")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("jensenbench: another run works in this folder")
+    assert not (shared_checkout.root / "results" / "micro").exists()
+    assert planned.returncode == 0, "looking is allowed while another run works"
+
+
+def test_jobs_ask_for_a_gpu_only_on_cuda(shared_checkout):
+    on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda")
+    on_cpu = shared_checkout.snakemake("-n", "--config", "tier=micro")
+    assert "python -m jensenbench.gpus python -m jensenbench sample" in on_gpu.stdout
+    assert "jensenbench.gpus" not in on_cpu.stdout
+
+
+def test_every_gpu_is_handed_out_once(tmp_path):
+    devices = [gpus.wait_for_device(2, folder=str(tmp_path))[0] for _ in range(2)]
+    assert sorted(devices) == [0, 1]
+
+
+def test_a_freed_gpu_is_handed_out_again(tmp_path):
+    holder = "from jensenbench import gpus; import sys; gpus.wait_for_device(1, folder=sys.argv[1]); input()"
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, cwd=ROOT) as process:
+        process.communicate(b"\n")
+    assert gpus.wait_for_device(1, folder=str(tmp_path))[0] == 0
+
+
+def test_the_choice_of_the_scheduler_is_kept(monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    command = [sys.executable, "-m", "jensenbench.gpus", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert capfd.readouterr().out.strip() == "5"
+
+
+def test_the_lint_of_snakemake_finds_nothing(shared_checkout):
+    done = shared_checkout.snakemake("--lint", "--config", "tier=micro")
+    assert "your workflow is in a good condition" in done.stdout + done.stderr
+
+
+def test_the_slurm_profile_is_found_under_both_paths():
+    assert (ROOT / "profiles" / "slurm").resolve() == ROOT / "slurm"
+    default = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
+    beaten = {"executor", "cores", "jobs", "resources", "default-resources", "set-resources"}
+    assert not beaten & set(default), "profiles/default would beat --profile slurm"
+
+
+def test_no_rule_runs_python_inside_snakemake():
+    for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        words = {line.strip() for line in path.read_text().splitlines()}
+        assert not words & {"run:", "script:"}, path
+        assert "checkpoint " not in path.read_text(), path
+
+
+def test_the_paths_of_the_rules_are_relative():
+    for path in [Path(ROOT, "Snakefile"), *(ROOT / "workflow" / "rules").glob("*.smk")]:
+        assert '"/' not in path.read_text(), path
