@@ -1,0 +1,176 @@
+"""Laws that every prior obeys: limits, calibration, orthogonality of its error, and good manners."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jensenbench.checks.report import Check, Report
+from jensenbench.denoiser import Denoiser
+from jensenbench.noise import generator_of
+
+LEVELS = (0.05, 0.5, 2.0, 10.0)
+STANDARD_ERRORS = 4.0
+PROBES = 6
+ROUNDING = 1e-9  # of float64 answers of a closed form, relative to the states' size
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A prior with clean states in prior coordinates and unit noise, both (N, C, *grid) in one dtype."""
+
+    prior: Denoiser
+    states: Tensor
+    noise: Tensor
+    exact: bool
+
+    @property
+    def size(self) -> float:
+        return float(self.states.square().mean().sqrt())
+
+    def noisy(self, sigma: float) -> Tensor:
+        return self.states + sigma * self.noise
+
+
+@torch.no_grad()
+def check_prior(denoiser: Denoiser, states: Tensor, *, exact: bool, seed: int = 0) -> Report:
+    """Hold a prior against the laws of a posterior mean.
+
+    Args:
+        states: (N, C, *grid) clean states in prior coordinates that the prior was not built from;
+            a few hundred give the statistical checks their power.
+        exact: the prior is a closed form, whose Jacobian must be symmetric and positive semi-definite
+            and whose limits hold to rounding; a trained one meets them approximately, and its
+            orthogonality is judged relative to its own error.
+    """
+    dtype = torch.float64 if exact else torch.float32
+    noise = torch.randn(states.shape, generator=generator_of((seed, "check")), dtype=torch.float64)
+    case = _Case(denoiser, states.to(dtype), noise.to(dtype), exact)
+    checks = [_mean_limit(case), _clean_limit(case), _kept_dtype(case), _independent_rows(case), *_range_rules(case)]
+    if exact:
+        checks.extend(_jacobian(case))
+    for sigma in LEVELS:
+        checks.extend(_orthogonality(case, sigma))
+        checks.append(_calibration(case, sigma))
+    return Report(type(denoiser).__name__, tuple(checks))
+
+
+def _mean_limit(case: _Case) -> Check:
+    """At sigma = inf the answer is one state for any input, within the sampling error of the data's mean."""
+    answer = case.prior(case.noise, torch.inf)
+    spread = float((answer - answer[:1]).abs().max())
+    error = answer[0] - case.states.mean(0)
+    allowed = STANDARD_ERRORS * case.states.std(0).square().mean().sqrt() / len(case.states) ** 0.5
+    if not case.exact:
+        allowed = allowed + 0.1 * case.size
+    value = float(error.square().mean().sqrt())
+    passed = value <= float(allowed) and spread <= ROUNDING * (case.size + 1) * (1 if case.exact else 1e6)
+    return Check(
+        "mean as sigma -> inf", passed, value, f"rms distance to the data's mean, allowed {float(allowed):.3g}"
+    )
+
+
+def _clean_limit(case: _Case) -> Check:
+    """On the support, D(x; sigma) - x vanishes with sigma: judged at 1e-3 of the states' size and below."""
+    sigma = max(1e-3 * case.size, case.prior.sigma_min)
+    errors = [float((case.prior(case.states, s) - case.states).square().mean().sqrt()) for s in (0.0, sigma)]
+    passed = max(errors) <= 2 * sigma
+    return Check("identity as sigma -> 0", passed, max(errors), f"rms of D(x) - x on data, allowed {2 * sigma:.3g}")
+
+
+def _kept_dtype(case: _Case) -> Check:
+    sample = case.noisy(0.5)[:4]
+    answers = [case.prior(sample.to(dtype), 0.5) for dtype in (torch.float32, torch.float64)]
+    kept = answers[0].dtype == torch.float32 and answers[1].dtype == torch.float64
+    gap = float((answers[0].double() - answers[1]).abs().max())
+    return Check("dtype kept", kept and gap < 1e-2 * (case.size + 0.5), gap, "largest float32 - float64 difference")
+
+
+def _independent_rows(case: _Case) -> Check:
+    x, sigma = (
+        case.noisy(1.0)[:5].double(),
+        torch.tensor([0.1, 1.0, 3.0, 0.5, 20.0], dtype=torch.float64)[: len(case.states)],
+    )
+    together = case.prior(x, sigma)
+    apart = torch.cat([case.prior(x[i : i + 1], sigma[i : i + 1]) for i in range(len(x))])
+    gap, allowed = float((together - apart).abs().max()), ROUNDING if case.exact else 1e-3
+    return Check("rows independent", gap <= allowed * (1 + case.size), gap, "largest change when rows go alone")
+
+
+def _range_rules(case: _Case) -> list[Check]:
+    """Outside [sigma_min, sigma_max] the answer is the one at the nearest end."""
+    prior, x = case.prior, case.noisy(1.0)[:4]
+    checks = []
+    if prior.sigma_max < torch.inf:
+        high = prior(x * 4, 4 * prior.sigma_max) - prior(x, prior.sigma_max)
+        value = float(high.abs().max())
+        checks.append(Check("above sigma_max", value <= 1e-4, value, "D(4x; 4 sigma_max) - D(x; sigma_max)"))
+    if prior.sigma_min > 0:
+        value = float((prior(x, prior.sigma_min / 4) - prior(x, prior.sigma_min)).abs().max())
+        checks.append(Check("below sigma_min", value <= 1e-6, value, "D(x; sigma_min/4) - D(x; sigma_min)"))
+    finite = all(bool(torch.isfinite(prior(x, sigma)).all()) for sigma in (0.0, 1e-8, 1e4, torch.inf))
+    return [*checks, Check("finite for every sigma", finite, None, "sigma = 0, 1e-8, 1e4, inf")]
+
+
+def _jacobian(case: _Case) -> list[Check]:
+    """J = Cov(x0 | x)/sigma² is symmetric and positive semi-definite: probed with random directions."""
+    asymmetry, lowest = 0.0, torch.inf
+    for sigma in LEVELS:
+        with torch.enable_grad():
+            x = case.noisy(sigma)[:1].clone().requires_grad_()
+            answer = case.prior(x, sigma)
+            probes = case.noise[1 : 1 + PROBES]
+            images = [torch.autograd.grad(answer, x, probe[None], retain_graph=True)[0][0] for probe in probes]
+        gram = torch.stack(images).flatten(1) @ probes.flatten(1).T
+        scale = float(gram.abs().max()) + 1e-300
+        asymmetry = max(asymmetry, float((gram - gram.T).abs().max()) / scale)
+        lowest = min(lowest, float(torch.linalg.eigvalsh((gram + gram.T) / 2).min()) / scale)
+    return [
+        Check("Jacobian symmetric", asymmetry <= 1e-8, asymmetry, "relative asymmetry of q' J p"),
+        Check("Jacobian positive semi-definite", lowest >= -1e-8, lowest, "smallest relative eigenvalue of q' J p"),
+    ]
+
+
+def _orthogonality(case: _Case, sigma: float) -> list[Check]:
+    """E[(x0 - D) g(x_t)] = 0 for any g: the error of a posterior mean is orthogonal to what it knows.
+
+    A trained network's error has a part that is no posterior variance; it passes where the mean product
+    is within 4 standard errors or below 5 % of the product of the root mean squares.
+    """
+    x = case.noisy(sigma)
+    answer = case.prior(x, sigma)
+    functions: dict[str, Callable[[], Tensor]] = {
+        "1": lambda: torch.ones_like(x),
+        "x_t": lambda: x,
+        "D(x_t, sigma)": lambda: answer,
+        "D(x_t, 1.2 sigma)": lambda: case.prior(x, 1.2 * sigma),
+    }
+    return [_orthogonal(case, sigma, name, case.states - answer, g()) for name, g in functions.items()]
+
+
+def _orthogonal(case: _Case, sigma: float, name: str, error: Tensor, g: Tensor) -> Check:
+    products = (error * g).flatten(1).mean(1).double()
+    standard = float(products.std() / len(products) ** 0.5)
+    value = float(products.mean())
+    floor = 1e-12 if case.exact else 0.05 * float(error.square().mean().sqrt() * g.square().mean().sqrt())
+    passed = abs(value) <= max(STANDARD_ERRORS * standard, floor)
+    return Check(f"error orthogonal to {name} at sigma = {sigma:g}", passed, value, f"standard error {standard:.3g}")
+
+
+def _calibration(case: _Case, sigma: float) -> Check:
+    """Scaling the answer up or down must not lower the denoising loss beyond 4 paired standard errors."""
+    answer = case.prior(case.noisy(sigma), sigma)
+    loss = (answer - case.states).square().flatten(1).mean(1)
+    worst = torch.inf
+    for factor in (0.98, 1.02):
+        change = ((factor * answer - case.states).square().flatten(1).mean(1) - loss).double()
+        standard = float(change.std() / len(change) ** 0.5)
+        slack = STANDARD_ERRORS * standard + (0.0 if case.exact else 0.01 * float(loss.mean()))
+        worst = min(worst, float(change.mean()) + slack)
+    return Check(
+        f"scaling by .98 or 1.02 does not help at sigma = {sigma:g}",
+        worst >= 0,
+        worst,
+        "smallest change of the loss plus slack",
+    )

@@ -1,0 +1,91 @@
+"""Exact priors obey every law of a posterior mean, and the checks catch priors that do not."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from jensenbench.checks.prior import check_prior
+from jensenbench.codec import Codec
+from jensenbench.denoiser import Denoiser
+from jensenbench.noise import KeyedNoise
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.mixture import MixturePrior
+from jensenbench.registry import make_pde
+
+
+def gaussian_case(name: str) -> tuple[Denoiser, Tensor]:
+    pde = make_pde(name, {"n": 8})
+    data = pde.generate(range(600), seed=0)
+    codec = Codec.fit(pde, data[:300], power=1)
+    return GaussianPrior.of_pde(pde, codec), codec.encode(data[300:])
+
+
+def mixture_case() -> tuple[Denoiser, Tensor]:
+    source = torch.Generator().manual_seed(0)
+    means = torch.randn(4, 2, 5, 5, generator=source, dtype=torch.float64)
+    prior = MixturePrior(means, torch.tensor([0.1, 0.2, 0.3, 0.4]), 0.05)
+    component = torch.multinomial(prior.log_weights.exp(), 300, replacement=True, generator=source)
+    noise = KeyedNoise([("mixture", i) for i in range(300)])((2, 5, 5))
+    return prior, means[component] + prior.tau * noise
+
+
+def cases() -> dict[str, tuple[Denoiser, Tensor]]:
+    return {"poisson": gaussian_case("poisson"), "helmholtz": gaussian_case("helmholtz"), "mixture": mixture_case()}
+
+
+@pytest.mark.parametrize("name", ["poisson", "helmholtz", "mixture"])
+def test_exact_priors_pass(name):
+    prior, states = cases()[name]
+    report = check_prior(prior, states, exact=True)
+    assert report.passed, str(report)
+
+
+class Wrong(Denoiser):
+    """A prior spoilt on purpose."""
+
+    def __init__(self, inner: Denoiser):
+        self.inner, self.shape, self.sigma_data = inner, inner.shape, inner.sigma_data
+        self.sigma_min, self.sigma_max = inner.sigma_min, inner.sigma_max
+
+
+class Shrunk(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return 0.9 * self.inner.denoise(x, sigma)
+
+
+class Double(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.inner.denoise(x.double(), sigma.double()).double()
+
+
+class Coupled(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.inner.denoise(x, sigma) + 1e-3 * (x.mean(0) - x)
+
+
+class Skewed(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.inner.denoise(x, sigma) + 1e-3 * (torch.roll(x, 1, -1) - x)
+
+
+class Identity(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("spoil", "law"),
+    [
+        (Shrunk, "scaling by .98 or 1.02 does not help"),
+        (Shrunk, "identity as sigma -> 0"),
+        (Double, "dtype kept"),
+        (Coupled, "rows independent"),
+        (Skewed, "Jacobian symmetric"),
+        (Identity, "mean as sigma -> inf"),
+        (Identity, "error orthogonal to x_t"),
+    ],
+)
+def test_spoilt_priors_are_caught(spoil, law):
+    prior, states = gaussian_case("poisson")
+    failed = [check.name for check in check_prior(spoil(prior), states, exact=True).failures]
+    assert any(name.startswith(law) for name in failed), failed
