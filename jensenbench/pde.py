@@ -106,8 +106,8 @@ class PDE(ABC):
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
         """Settings as they appear in the label: those that differ from the default; numbers carry their name."""
-        default = self.Config()
-        changed = {k: v for k, v in settings.items() if v != getattr(default, k)}
+        defaults = {f.name: f.default for f in dataclasses.fields(self.config)}
+        changed = {k: v for k, v in settings.items() if v != defaults[k]}
         return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in changed.items()]
 
     @property

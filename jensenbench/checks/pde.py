@@ -38,6 +38,10 @@ def _largest(values: Tensor) -> float:
     return float(values.abs().max()) if values.numel() else 0.0
 
 
+def _ratio(value: float, unit: float) -> float:
+    return value / unit if unit > 0 else (0.0 if value == 0 else float("inf"))
+
+
 def _interior(pde: PDE, state: Tensor) -> float:
     return rms(pde.residual(state)["interior"])
 
@@ -79,20 +83,20 @@ def _form(pde: PDE, data: Tensor) -> Check:
 
 
 def _floor(pde: PDE, data: Tensor) -> Check:
-    interior = _interior(pde, data) / term_scale(pde, data)
-    conditions = max((rms(part) for part in pde.conditions(data).values()), default=0.0) / rms(data)
+    interior = _ratio(_interior(pde, data), term_scale(pde, data))
+    conditions = _ratio(max((rms(part) for part in pde.conditions(data).values()), default=0.0), rms(data))
     value = max(interior, conditions)
     return Check("floor", value <= pde.floor, value, f"residual of its own data, at most {pde.floor:g}")
 
 
 def _not_vacuous(pde: PDE, data: Tensor) -> Check:
     least = max(_interior(pde, data), pde.floor * term_scale(pde, data))
-    factor = _interior(pde, _perturbed(pde, data, NOISE)) / least
+    factor = _ratio(_interior(pde, _perturbed(pde, data, NOISE)), least)
     return Check("not_vacuous", factor >= MARGIN, factor, f"x the floor with {NOISE:.0%} noise, at least {MARGIN}")
 
 
 def _gradient(pde: PDE, data: Tensor) -> Check:
-    scale = term_scale(pde, data)
+    scale = term_scale(pde, data) or 1.0
     state = _perturbed(pde, data[:1], NOISE).requires_grad_()
     try:
         passed = torch.autograd.gradcheck(lambda s: _stacked(pde.residual(s)) / scale, state, fast_mode=True, rtol=1e-3)
@@ -107,12 +111,13 @@ def _rows_alone(pde: PDE, data: Tensor, seed: int) -> Check:
     noisy = _perturbed(pde, data, NOISE)
     together = _stacked(pde.residual(noisy))
     singly = torch.cat([_stacked(pde.residual(noisy[row : row + 1])) for row in range(ROWS)])
-    value = max(_largest(alone - data) / _largest(data), _largest(singly - together) / _largest(together))
+    generated = _ratio(_largest(alone - data), _largest(data))
+    value = max(generated, _ratio(_largest(singly - together), _largest(together)))
     return Check("batch_invariance", value <= ROUNDING, value, "difference of a row alone from the row in a batch")
 
 
 def _streams(pde: PDE, data: Tensor, seed: int) -> Check:
-    value = _largest(pde.generate([2, 0], seed=seed) - data[[2, 0]]) / _largest(data)
+    value = _ratio(_largest(pde.generate([2, 0], seed=seed) - data[[2, 0]]), _largest(data))
     distinct = _largest(data[0] - data[1]) > 0 and _largest(pde.generate([0], seed=seed + 1) - data[:1]) > 0
     return Check("streams", value <= ROUNDING and distinct, value, "sample i depends on (seed, i) alone")
 
@@ -123,7 +128,7 @@ def _transposition(pde: PDE, data: Tensor) -> Check:
     if len(shape) != 2 or shape[0] != shape[1]:
         return Check("transposition", True, None, "not applicable: the grid is not square")
     solution = torch.tensor([field.role != "coefficient" for field in pde.fields]).reshape(-1, 1, 1)
-    value = _interior(pde, torch.where(solution, data.mT, data)) / term_scale(pde, data)
+    value = _ratio(_interior(pde, torch.where(solution, data.mT, data)), term_scale(pde, data))
     return Check("transposition", value >= MARGIN * pde.floor, value, "residual with the solution's axes swapped")
 
 
@@ -131,7 +136,7 @@ def _affine(pde: PDE, data: Tensor) -> Check:
     one, two, weight = _perturbed(pde, data, NOISE), data.flip(0), 0.7
     mixed = _stacked(pde.residual(weight * one + (1 - weight) * two))
     average = weight * _stacked(pde.residual(one)) + (1 - weight) * _stacked(pde.residual(two))
-    value = _largest(mixed - average) / max(_largest(mixed), _largest(average))
+    value = _ratio(_largest(mixed - average), max(_largest(mixed), _largest(average)))
     return Check(
         "affine", (value <= 1e-9) == pde.affine(), value, f"departure from superposition, affine() is {pde.affine()}"
     )
@@ -140,13 +145,13 @@ def _affine(pde: PDE, data: Tensor) -> Check:
 def _solve(pde: PDE, data: Tensor) -> Check:
     again = pde.solve(data)
     kept = torch.equal(*(torch.where(pde.role_mask("coefficient"), states, 0.0) for states in (again, data)))
-    value = _largest(again - data) / _largest(data)
+    value = _ratio(_largest(again - data), _largest(data))
     return Check("solve", value <= 1e-9 and kept, value, "solve(data) = data, coefficient untouched")
 
 
 def _symmetries(pde: PDE, data: Tensor) -> Check:
     scale, maps = term_scale(pde, data), pde.symmetries()
-    value = max((_interior(pde, move(data)) / scale for move in maps), default=0.0)
+    value = max((_ratio(_interior(pde, move(data)), scale) for move in maps), default=0.0)
     identity = any(torch.equal(move(data), data) for move in maps)
     return Check("symmetries", value <= pde.floor and identity, value, f"residual of data moved by {len(maps)} maps")
 
@@ -154,7 +159,7 @@ def _symmetries(pde: PDE, data: Tensor) -> Check:
 def _terms(pde: PDE, data: Tensor) -> Check:
     noisy = _perturbed(pde, data, NOISE)
     total, interior = sum_terms(pde.terms(noisy)), pde.residual(noisy)["interior"]
-    value = _largest(total - interior) / _largest(interior)
+    value = _ratio(_largest(total - interior), _largest(interior))
     return Check("terms", value <= ROUNDING, value, "interior residual less the sum of the terms")
 
 
@@ -163,7 +168,7 @@ def _constraints(pde: PDE, data: Tensor) -> Check:
     held = pde.constraints(data)
     broken = max((_largest(constraint.violation(data)) for constraint in held), default=0.0)
     moved = max((_largest(constraint.project(data) - data) for constraint in held), default=0.0)
-    value = max(broken, moved) / _largest(data)
+    value = _ratio(max(broken, moved), _largest(data))
     return Check("constraints", value <= pde.floor, value, f"violation of {len(held)} constraints by data")
 
 

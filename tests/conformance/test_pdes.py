@@ -1,0 +1,30 @@
+"""Every PDE module found passes its conformance check, at an even and an odd size."""
+
+import pytest
+
+from jensenbench.checks.pde import check_pde
+from jensenbench.provenance import public_modules
+from jensenbench.registry import make_pde
+
+SIZES = (9, 16)
+VARIANTS = (
+    ("darcy", {"law": "lognormal"}),
+    ("darcy", {"law": "lognormal", "faces": "harmonic"}),
+    ("darcy", {"grid": "left_closed", "low": 0.1, "high": 1.0, "source": 4.0}),
+    ("helmholtz", {"k": 4.2}),
+    ("burgers", {"nu": 0.1}),
+)
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("name", public_modules("pdes"))
+def test_every_pde_conforms(name, n):
+    report = check_pde(make_pde(name, {"n": n}))
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_every_variant_conforms(name, settings, n):
+    report = check_pde(make_pde(name, {"n": n, **settings}), seed=3)
+    assert report.passed, str(report)
