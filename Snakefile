@@ -23,9 +23,8 @@ include: "workflow/rules/paths.smk"
 
 rule all:
     input:
-        TABLES,
-        COST,
-        FIGURES,
+        PAGES,
+        FOLDERS,
 
 
 include: "workflow/rules/data.smk"

@@ -36,9 +36,8 @@ def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-m", "jensenbench", "plan", "--tier", str(settings), "--out", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(
-                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the plan could not be made"
-            )
+            last = (done.stderr.strip().splitlines() or ["the plan could not be made"])[-1]
+            raise UserError(last.removeprefix("jensenbench plan: "))
     return json.loads(path.read_text())
 
 

@@ -11,9 +11,8 @@ PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
 TRAINING = str(LAYOUT.training("{pde}", "{prior}", "{seed}"))
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
-TABLES = f"{REPORTS}/tables.md"
-COST = f"{REPORTS}/cost.md"
-FIGURES = f"{REPORTS}/figures"
+PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "cost.md", "times.md")]
+FOLDERS = [f"{REPORTS}/{name}" for name in ("tables", "figures")]
 
 
 wildcard_constraints:

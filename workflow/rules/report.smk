@@ -4,9 +4,8 @@ rule report:
         f"{RESULTS}/metrics.csv.gz",
         f"{RESULTS}/timings.csv.gz",
     output:
-        TABLES,
-        COST,
-        directory(FIGURES),
+        PAGES,
+        directory(FOLDERS),
     log:
         f"{LOGS}/report.log",
     retries: RETRIES
