@@ -1,19 +1,24 @@
 """What everything cost: seconds, memory, network evaluations, and when a method pays against a solver."""
 
 import math
+import os
 import platform
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from jensenbench import store
+from jensenbench.dataset import Dataset
 from jensenbench.errors import UserError
 from jensenbench.reporting.results import CONTROL, Frame, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds
 
 BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
 KEYS = list(store.RUN_KEYS)
+SOLVED = 64  # states on which a solver is timed
 
 
 def ledger(results: Results) -> str:
@@ -61,8 +66,6 @@ def _listed(column: Frame) -> str:
 
 def processor() -> str:
     """Model and number of cores of this machine."""
-    import os
-
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -123,23 +126,21 @@ def timed_runs(results: Results) -> Frame:
 
 
 def break_even(results: Results) -> str:
-    """Number of states from which training and sampling cost less than solving, where a solver's time is known."""
-    solver = solver_seconds(results.timings)
+    """Number of states from which training and sampling cost less than solving."""
+    solver = {pde: solver_seconds(results.dataset(pde)) for pde in sorted(set(results.runs["pde"]))}
     runs = timed_runs(results)
-    runs = runs[runs["status"] == "ok"]
-    if not solver:
-        return "No time of a numerical solver was recorded in this tier."
     rows = []
-    for (pde, prior, method, variant), part in runs.groupby(["pde", "prior", "method", "variant"]):
-        if pde in solver:
+    for (pde, prior, method, variant), part in runs[runs["status"] == "ok"].groupby(KEYS[:4]):
+        if part["per_state"].notna().any():
             training, per_state = _training_seconds(results.timings, pde, prior), part["per_state"].mean()
             count = crossing(training, per_state, solver[pde])
             text = "never" if math.isinf(count) else MISSING if math.isnan(count) else str(math.ceil(count))
             seconds = map(format_seconds, (training, per_state, solver[pde]))
             rows.append([pde, prior, f"{method}/{variant}", *seconds, text])
     note = (
-        "States from which preparing the prior and sampling cost less than solving the same number of states with "
-        "the suite's solver. The solver needs a known coefficient: it cannot do inverse and reconstruction tasks."
+        "Number of states from which preparing the prior and sampling cost less than the suite's numerical solver. "
+        f"The solver was timed while this report was written: one batch of {SOLVED} states, {torch.get_num_threads()} "
+        "threads. It needs a known coefficient: it cannot do inverse and reconstruction tasks."
     )
     heading = ["PDE", "prior", "method", "prior, s", "sampling, s a state", "solver, s a state", "break-even states"]
     return note + "\n\n" + _table(heading, rows)
@@ -152,10 +153,13 @@ def crossing(once: float, each: float, rival: float) -> float:
     return math.nan if math.isnan(each) else math.inf
 
 
-def solver_seconds(timings: Frame) -> dict[str, float]:
-    """Seconds a state of each PDE's solver, from rows of the stage ``solve`` (seconds are per state there)."""
-    rows = timings[timings["stage"] == "solve"]
-    return {str(pde): float(part["seconds"].mean()) for pde, part in rows.groupby("pde")}
+def solver_seconds(dataset: Dataset) -> float:
+    """Seconds a state of the PDE's own solver on a batch of reference states."""
+    states = dataset.split("reference")[:SOLVED]
+    dataset.pde.solve(states[:1])
+    started = time.perf_counter()
+    dataset.pde.solve(states)
+    return (time.perf_counter() - started) / len(states)
 
 
 def _training_seconds(timings: Frame, pde: str, prior: str) -> float:

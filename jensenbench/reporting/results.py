@@ -1,12 +1,13 @@
 """What one tier left behind, as the reports read it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from jensenbench import store
 from jensenbench.config import EXACT_KINDS, read_yaml
@@ -73,7 +74,23 @@ def load_results(config: Path, root: Path) -> Results:
     runs, metrics, timings = collect.load_results(root)
     if runs.empty:
         raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
-    return Results(store.Layout(root), read_yaml(config), runs, metrics, timings)
+    beside = pd.DataFrame(list(_timings_beside(root)), columns=list(store.TIMING_COLUMNS))
+    frames = [frame for frame in (timings, beside) if not frame.empty]
+    together = pd.concat(frames, ignore_index=True) if frames else timings
+    return Results(store.Layout(root), read_yaml(config), runs, metrics, together)
+
+
+_STAGES = {"data": "generate", "priors": "train", "evaluation": "evaluate"}
+
+
+def _timings_beside(root: Path) -> Iterator[dict[str, Any]]:
+    """Timing rows that stages keep as ``*.timing.json`` beside their files."""
+    for path in sorted(root.rglob("*.timing.json")):
+        folder, *labels = path.relative_to(root).parts
+        if folder in _STAGES:
+            labels[-1] = labels[-1].removesuffix(".timing.json")
+            keys = dict(zip(("pde", "prior", "seed"), labels, strict=False))
+            yield {**read_yaml(path), **keys, "stage": _STAGES[folder]}
 
 
 def read_samples(path: Path, task: str) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
 from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
@@ -59,8 +60,11 @@ class Group:
         runs = results.select(pde, prior, task)
         self.seeds = sorted(runs["seed"].unique())
         self.candidates = tuple(_candidate(part, self.seeds) for _, part in runs.groupby(["method", "variant"]))
-        self._metrics = results.metrics[results.metrics["run_id"].isin(set(runs["run_id"]))].reset_index(drop=True)
-        self._places = self._metrics.groupby(["run_id", "metric"]).indices
+        metrics = results.metrics[results.metrics["run_id"].isin(set(runs["run_id"]))]
+        self._places = metrics.groupby(["run_id", "metric"]).indices
+        self._value, self._instance, self._draw = (
+            metrics[name].to_numpy(dtype=float, na_value=math.nan) for name in ("value", "instance", "draw")
+        )
 
     @property
     def meaningless(self) -> bool:
@@ -91,27 +95,28 @@ class Group:
 
     def values(self, candidate: Candidate, metric: str) -> Array:
         """(S, N) means over draws, or (S,) of a set metric; NaN where there is nothing."""
-        rows = [self._rows(run_id, metric) for run_id in candidate.run_ids]
+        rows = [self._places.get((run_id, metric), np.array([], dtype=int)) for run_id in candidate.run_ids]
         if find_metric(metric).scope == "set":
-            return np.array([row["value"].iloc[0] if len(row) else math.nan for row in rows])
-        out = np.full((len(rows), candidate.states), math.nan)
-        for seed, row in enumerate(rows):
-            means = row.groupby("instance")["value"].mean()
-            out[seed, means.index.astype(int)] = means
-        return out
+            return np.array([self._value[row[0]] if len(row) else math.nan for row in rows])
+        return np.array([self._means(row, candidate.states) for row in rows])
+
+    def _means(self, rows: NDArray[np.int_], states: int) -> Array:
+        """Mean over the draws of each instance, NaN where there is none."""
+        instance = self._instance[rows].astype(int)
+        count = np.bincount(instance, minlength=states)
+        total = np.bincount(instance, weights=self._value[rows], minlength=states)
+        return np.divide(total, count, out=np.full(len(count), math.nan), where=count > 0)
 
     def replicates(self, candidate: Candidate, metric: str) -> Array | None:
         """(S, B) resampled values of a set metric, None unless every seed has them."""
-        rows = [self._rows(run_id, f"{metric}@{BOOTSTRAP}").sort_values("draw") for run_id in candidate.run_ids]
-        return np.array([row["value"].to_numpy() for row in rows]) if all(len(row) for row in rows) else None
-
-    def _rows(self, run_id: str | None, metric: str) -> Frame:
-        return self._metrics.iloc[self._places.get((run_id, metric), [])]
+        rows = [self._places.get((run_id, f"{metric}@{BOOTSTRAP}")) for run_id in candidate.run_ids]
+        found = [self._value[row[np.argsort(self._draw[row])]] for row in rows if row is not None]
+        return np.array(found) if len(found) == len(rows) else None
 
     def scale(self, metric: str) -> Scale:
         declared, field = find_metric(metric), metric.split("@")[0].partition("/")[2]
-        points = self._metrics.loc[self._metrics["metric"] == f"points/{field}", "value"]
-        return Scale(declared, floor=self.dataset.floor, count=float(points.iloc[0]) if len(points) else 1.0)
+        points = [rows[0] for (_, name), rows in self._places.items() if name == f"points/{field}"]
+        return Scale(declared, floor=self.dataset.floor, count=float(self._value[points[0]]) if points else 1.0)
 
     def cell(self, candidate: Candidate, metric: str, *, bold: bool = False) -> Cell:
         """The printed number: mean and interval on the metric's own scale, brought back."""
