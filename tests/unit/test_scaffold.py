@@ -12,11 +12,10 @@ from jensenbench.errors import UnknownName, UserError
 
 @pytest.fixture
 def plug_ins(tmp_path, monkeypatch):
-    """A root with copies of ``methods/`` and ``pdes/``, into which stubs are written."""
-    for folder in scaffold.FOLDERS.values():
+    """A copy of the packages, into which stubs are written."""
+    for folder in provenance.PACKAGES:
         shutil.copytree(provenance.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(provenance.ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "jensenbench").mkdir()  # by which ruff knows a package of the project
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setattr(scaffold, "ROOT", tmp_path)
     return tmp_path
