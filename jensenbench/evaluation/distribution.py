@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,7 @@ def make_reference(states: Tensor, field_std: Tensor, *, seed: int = 0) -> Refer
     """Prepare reference states (m, C, *grid), m >= 4; the directions follow from ``seed`` alone."""
     scaled = unit_channels(states, field_std)
     directions = random_directions(scaled[0].numel(), seed)
-    return Reference(states, field_std, moments(scaled), directions, project(scaled, directions))
+    return Reference(states, field_std, moments(scaled), directions, ordered(project(scaled, directions)))
 
 
 def unit_channels(states: Tensor, field_std: Tensor) -> Tensor:
@@ -54,8 +55,13 @@ def random_directions(size: int, seed: int) -> Tensor:
 
 
 def project(scaled: Tensor, directions: Tensor) -> Tensor:
-    """Sorted projections (n, L) of states (n, C, P)."""
-    return (scaled.flatten(1) @ directions).sort(0).values
+    """Projections (L, n) of states (n, C, P)."""
+    return (scaled.flatten(1) @ directions).T.contiguous()
+
+
+def ordered(projected: Tensor) -> Tensor:
+    """Each row sorted (numpy's sort of doubles is several times faster than torch's)."""
+    return torch.from_numpy(np.sort(projected.numpy(), axis=-1))
 
 
 def moments(scaled: Tensor) -> Moments:
@@ -77,7 +83,7 @@ def distribution(pde: PDE, states: Tensor, reference: Reference) -> dict[str, Te
     mean_gap = (here.mean - there.mean).square() - here.mean_error - there.mean_error
     std_gap = (here.std - there.std).square() - here.std_error - there.std_error
     spread = (here.std.square().mean(-1) / there.std.square().mean(-1)).sqrt()
-    distance = sliced_w2(project(scaled, reference.directions), reference.projected)
+    distance = sliced_w2(ordered(project(scaled, reference.directions)), reference.projected)
     values = {"mmse": mean_gap.mean(), "smse": std_gap.mean(), "sliced_w2": distance}
     for channel, field in enumerate(pde.fields):
         values[f"mmse/{field.name}"] = mean_gap[channel].mean()
@@ -89,9 +95,9 @@ def distribution(pde: PDE, states: Tensor, reference: Reference) -> dict[str, Te
 
 
 def sliced_w2(first: Tensor, second: Tensor) -> Tensor:
-    """Sliced 2-Wasserstein distance of sorted projections (n, L) and (m, L), any n and m."""
-    i, j, weight = coupling(len(first), len(second))
-    return ((first[i] - second[j]).square() * weight[:, None]).sum(0).mean().sqrt()
+    """Sliced 2-Wasserstein distance of sorted projections (L, n) and (L, m), any n and m; exact a direction."""
+    i, j, mass = coupling(first.shape[1], second.shape[1])
+    return ((first[:, i] - second[:, j]).square() @ mass).mean().sqrt()
 
 
 def coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,6 +105,16 @@ def coupling(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
     ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()
     mass = torch.diff(ends, prepend=ends.new_zeros(1)).double() / (n * m)
     return (ends - 1) // m, (ends - 1) // n, mass
+
+
+def partners(second: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """What n sorted points are matched to: mean partner (L, n) of each, and the mean partners' variance (L,).
+
+    W₂² of points x is then mean (x − partner)² + variance.
+    """
+    i, j, mass = coupling(n, second.shape[1])
+    mean = torch.zeros(len(second), n, dtype=second.dtype).index_add_(1, i, second[:, j] * mass * n)
+    return mean, second.square().mean(1) - mean.square().mean(1)
 
 
 def bootstrap(scaled: Tensor, reference: Reference, names: Sequence[str], *, seed: int = 0) -> dict[str, Tensor]:
@@ -111,9 +127,10 @@ def bootstrap(scaled: Tensor, reference: Reference, names: Sequence[str], *, see
     n = len(scaled)
     picks = torch.randint(n, (REPLICATES, n), generator=torch.Generator().manual_seed(seed))
     mean, std = resampled_moments(scaled, picks)
-    projections = scaled.flatten(1) @ reference.directions
-    distances = [sliced_w2(projections[pick].sort(0).values, reference.projected) for pick in picks]
-    there = reference.moments
+    projected, there = project(scaled, reference.directions), reference.moments
+    partner, variance = partners(reference.projected, n)
+    gaps = [ordered(projected[:, pick]) - partner for pick in picks]
+    distances = [(gap.square().mean(1) + variance).mean().clamp(min=0).sqrt() for gap in gaps]
     replicates = {
         "mmse": (mean - there.mean).square().flatten(1).mean(1),
         "smse": (std - there.std).square().flatten(1).mean(1),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
 
     Equal inputs give equal bytes of the first two. A task that failed or was skipped keeps its row.
     """
-    dataset, loaded = load_dataset(data), load_prior(prior, load_dataset(data).pde)
+    torch.set_num_threads(1)  # sums of several threads differ in their last digits
+    dataset = load_dataset(data)
+    loaded = load_prior(prior, dataset.pde)
     sampled = [task for path in sorted(samples) for task in read_samples(path)]
     labels = check_samples(sampled, dataset, seed)
     setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
@@ -166,6 +169,11 @@ def score_control(judge: Judge, control: Control, row: dict[str, Any]) -> tuple[
     return row | {"reason": reason}, tidy(values, row["run_id"])
 
 
+@cache
+def _code_digest() -> str:
+    return provenance.digest_sources(["jensenbench.stages.evaluate"])
+
+
 def _control_row(
     labels: tuple[str, str], seed: int, dataset: Dataset, prior: LoadedPrior, control: Control
 ) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def _control_row(
             "seed": seed, "status": "skipped" if control.fields is None else "ok", "reason": control.reason,
             "n_instances": instances, "n_draws": draws, "tuned_trials": 0, "config_json": settings,
             "config_digest": provenance.digest_text(settings), "data_digest": dataset.digest,
-            "prior_digest": prior.digest, "code_digest": provenance.digest_sources([__name__]),
+            "prior_digest": prior.digest, "code_digest": _code_digest(),
             "environment_digest": provenance.environment_digest(), "versions": provenance.versions(),
             "git_commit": provenance.git_commit(),
         }

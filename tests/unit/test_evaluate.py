@@ -1,0 +1,273 @@
+"""Stages ``evaluate`` and ``collect`` from files to tables, with exact draws as the method."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from jensenbench import store
+from jensenbench.dataset import Dataset, load_dataset, write_dataset
+from jensenbench.errors import UserError
+from jensenbench.evaluation.comparison import Compared, compare, residual_floors
+from jensenbench.noise import KeyedNoise
+from jensenbench.priors import build_prior, load_prior, save_prior
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.problem import Problem, find_task
+from jensenbench.registry import make_pde
+from jensenbench.stages import collect, evaluate
+
+TASKS = (find_task("forward"), find_task("reconstruction_30"), find_task("reconstruction_30", noise_std=0.05))
+SPARSE = "reconstruction_30"
+INSTANCES, DRAWS, STATES = 6, 8, 200
+ATTRIBUTES: dict[str, Any] = {
+    "status": "ok", "reason": "", "nfe": 30.0, "vjp": 0.0, "jvp": 0.0, "residual_calls": 0.0, "tuned_trials": 0,
+    "config_json": "{}", "config_digest": "c", "prior_digest": "p", "code_digest": "k", "environment_digest": "e",
+    "versions": "v", "git_commit": "g", "command": "run", "seconds": 1.5, "peak_mib": 10.0, "device": "cpu",
+    "host": "h", "finished": "now",
+}  # fmt: skip
+
+
+class Bench:
+    """Files of a small exact problem below ``root``, and samples files made on demand."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        pde = make_pde("poisson", {"n": 8})
+        starts = {
+            "train": (0, 400),
+            "validation": (10**7, 8),
+            "test": (2 * 10**7, INSTANCES),
+            "reference": (3 * 10**7, 800),
+        }
+        splits = {name: pde.generate(range(at, at + count), seed=0) for name, (at, count) in starts.items()}
+        write_dataset(root / "data.h5", pde, splits, seed=0)
+        self.dataset: Dataset = load_dataset(root / "data.h5")
+        built = build_prior("gaussian", {"kind": "gaussian"}, self.dataset, seed=0, state_dir=root)
+        save_prior(root / "prior.safetensors", built, pde=pde, label="exact", seed=0, data_digest=self.dataset.digest)
+        self.prior = load_prior(root / "prior.safetensors", pde)
+        self.data = {
+            t.label: [t.observe(s, pde, self.dataset.field_std, seed=0, index=i) for i, s in enumerate(splits["test"])]
+            for t in TASKS
+        }
+        store.write_hdf5(root / "observations.h5", lambda file: self.fill_observations(file, splits["test"]))
+
+    def fill_observations(self, file: h5py.File, truth: Tensor) -> None:
+        for label, parts in self.data.items():
+            group = file.create_group(label)
+            group.attrs["noise_std"] = parts[0].noise_std
+            group["mask"] = torch.cat([part.mask for part in parts]).numpy().astype(np.uint8)
+            group["values"] = torch.cat([part.values for part in parts]).numpy()  # noqa: PD011
+            group["truth"] = truth.numpy()
+
+    def exact_draws(self, task: str) -> Tensor:
+        """Independent exact posterior draws (I, K, C, *grid)."""
+        law = self.prior.denoiser
+        assert isinstance(law, GaussianPrior)
+        data = evaluate.read_observed(self.root / "observations.h5")[task].observation
+        posterior = law.posterior(
+            Problem(self.dataset.pde, task, self.prior.codec, observation=data, scale=self.dataset.field_std)
+        )
+        keys = [[("test", task, i, k) for i in range(INSTANCES)] for k in range(DRAWS)]
+        return torch.stack([posterior.sample(KeyedNoise(key)) for key in keys], 1)
+
+    def states(self, first: int = 10**6, count: int = STATES) -> Tensor:
+        return self.dataset.pde.generate(range(first, first + count), seed=0)[:, None]
+
+    def samples(self, method: str, tasks: Mapping[str, Tensor | None], **changes: Any) -> Path:
+        """Write a samples file; a task without fields failed."""
+        path = self.root / f"{method}.h5"
+
+        def fill(file: h5py.File) -> None:
+            file.attrs.update(pde="poisson-8", prior="exact", prior_kind="gaussian", method=method, variant="v", seed=0)
+            for label, fields in tasks.items():
+                group = file.create_group(label)
+                group.attrs.update(ATTRIBUTES | {"data_digest": self.dataset.digest} | changes)
+                if fields is None:
+                    group.attrs.update(status="diverged", reason="NaN at call 3", n_instances=INSTANCES, n_draws=DRAWS)
+                else:
+                    group.attrs.update(n_instances=fields.shape[0], n_draws=fields.shape[1])
+                    group["fields"] = fields.numpy()
+
+        store.write_hdf5(path, fill)
+        return path
+
+    def evaluate(self, samples: list[Path], out: str = "out", seed: int = 0) -> Path:
+        evaluate.run(
+            data=self.root / "data.h5", observations=self.root / "observations.h5",
+            prior=self.root / "prior.safetensors", samples=samples, out=self.root / out, seed=seed,
+        )  # fmt: skip
+        return self.root / out
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("evaluate"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(bench: Bench) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    exact = {label: bench.exact_draws(label) for label in bench.data}
+    edm = bench.samples("edm", {"unconditional": bench.states(), **exact})
+    wrong = {label: 0.5 * fields for label, fields in exact.items()}
+    dps = bench.samples("dps", {"unconditional": None, **wrong})
+    return collect.load_results(bench.evaluate([edm, dps]))
+
+
+def cell(
+    results: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], task: str, metric: str, method: str, variant: str = "v"
+) -> Compared:
+    runs, metrics, _ = results
+    return compare(runs[runs["task"] == task], metrics, metric)[method, variant]
+
+
+def test_every_task_of_every_file_and_every_control_has_a_row(evaluated):
+    runs, metrics, timings = evaluated
+    assert runs["run_id"].is_unique
+    assert set(metrics["run_id"]) <= set(runs["run_id"])
+    assert len(timings) == 2 * (1 + len(TASKS))
+    found = set(zip(runs["variant"], runs["task"], strict=True))
+    for task in TASKS:
+        for control in ("truth", "training_mean", "unconditional_prior", "posterior_mean", "posterior_draw"):
+            assert (control, task.label) in found
+    assert {("data_floor", "unconditional"), ("float32_floor", "unconditional")} <= found
+
+
+def test_a_failed_task_keeps_its_row_and_has_no_metrics(evaluated):
+    runs, metrics, _ = evaluated
+    row = runs[(runs["method"] == "dps") & (runs["task"] == "unconditional")].iloc[0]
+    assert (row["status"], row["reason"]) == ("diverged", "NaN at call 3")
+    assert row["run_id"] not in set(metrics["run_id"])
+
+
+def test_exact_draws_score_like_the_exact_posterior(evaluated):
+    for task in (SPARSE, "reconstruction_30_noise0.05"):
+        for metric in ("crps", "rel_l2/u", "posterior_mean_error/f", "coverage_50"):
+            ours, control = (
+                cell(evaluated, task, metric, "edm"),
+                cell(evaluated, task, metric, "control", "posterior_draw"),
+            )
+            assert ours.value == pytest.approx(control.value, rel=0.35), (task, metric)
+        for field in "fu":
+            assert cell(evaluated, task, f"posterior_std_ratio/{field}", "edm").value == pytest.approx(1, abs=0.1)
+        assert cell(evaluated, task, "coverage_90", "edm").value == pytest.approx(0.9, abs=0.05)
+        assert cell(evaluated, task, "spread_skill", "edm").value == pytest.approx(1, abs=0.3)
+
+
+def test_the_exact_posterior_mean_is_the_best_point_estimate(evaluated):
+    best = cell(evaluated, SPARSE, "rel_l2_mean/f", "control", "posterior_mean").value
+    assert cell(evaluated, SPARSE, "rel_l2/f", "control", "posterior_draw").value > 1.2 * best  # √2 where far from 0
+    for variant in ("training_mean", "unconditional_prior"):
+        assert cell(evaluated, SPARSE, "rel_l2_mean/f", "control", variant).value > best
+    assert cell(evaluated, SPARSE, "error_over_optimum/f", "control", "posterior_mean").value == pytest.approx(1)
+    assert cell(evaluated, SPARSE, "rel_l2_mean/f", "control", "truth").value == 0
+
+
+def test_a_biased_method_loses(evaluated):
+    good, bad = cell(evaluated, SPARSE, "crps", "edm"), cell(evaluated, SPARSE, "crps", "dps")
+    assert good.best
+    assert not bad.best
+    assert (good.rank, bad.rank) == (1, 2)
+
+
+def test_the_solver_restores_the_equation_and_forward_tasks(evaluated):
+    assert cell(evaluated, "forward", "rel_l2_mean/u@solved", "edm").value < 1e-12
+    assert cell(evaluated, SPARSE, "residual_rel@solved", "dps").value < 1e-12
+    assert cell(evaluated, SPARSE, "refused@solved", "dps").value == 0
+
+
+def test_only_exact_data_are_pasted(evaluated):
+    metrics = evaluated[1].merge(evaluated[0][["run_id", "task"]], on="run_id")
+    pasted = metrics[metrics["metric"].str.endswith("@pasted")]
+    assert set(pasted["task"]) == {"forward", SPARSE}
+    assert cell(evaluated, SPARSE, "data_misfit@pasted", "dps").value == 0
+    assert cell(evaluated, SPARSE, "data_misfit", "dps").value > 0.1
+
+
+def test_fresh_data_score_like_the_floor(evaluated):
+    floor = cell(evaluated, "unconditional", "sliced_w2", "control", "data_floor")
+    ours = cell(evaluated, "unconditional", "sliced_w2", "edm")
+    assert ours.value == pytest.approx(floor.value, rel=0.3)
+    assert ours.low < ours.value < ours.high
+    assert cell(evaluated, "unconditional", "mmse", "edm").value < 0.02
+
+
+def test_floors_are_there_for_the_reports(bench, evaluated):
+    floors = residual_floors(evaluated[0], evaluated[1])["poisson-8", "exact"]
+    assert floors == pytest.approx((bench.dataset.floor, bench.dataset.floor_float32), rel=1e-6)
+    rounded = cell(evaluated, "unconditional", "residual_rel", "control", "float32_floor").value
+    assert rounded == pytest.approx(bench.dataset.floor_float32, rel=0.5)
+
+
+def test_equal_inputs_give_equal_bytes_in_any_order(bench):
+    one = bench.samples("edm", {"unconditional": bench.states(), SPARSE: bench.exact_draws(SPARSE)})
+    two = bench.samples("dps", {SPARSE: None})
+    first, second = bench.evaluate([one, two], "first"), bench.evaluate([two, one], "second")
+    for name in ("runs", "metrics", "timings"):
+        assert (first / f"{name}.csv.gz").read_bytes() == (second / f"{name}.csv.gz").read_bytes()
+
+
+def test_without_unconditional_samples_their_control_is_skipped(bench):
+    runs, _, _ = collect.load_results(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))
+    row = runs[(runs["variant"] == "unconditional_prior") & (runs["task"] == SPARSE)].iloc[0]
+    assert row["status"] == "skipped"
+    assert "edm" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed", "message"),
+    [({"data_digest": "other"}, 0, "other data"), ({"status": "fine"}, 0, "fine"), ({}, 3, "seed 0, asked for 3")],
+)
+def test_samples_that_do_not_belong_are_refused(bench, changes, seed, message):
+    path = bench.samples("odd", {SPARSE: bench.exact_draws(SPARSE)}, **changes)
+    with pytest.raises(UserError, match=message):
+        bench.evaluate([path], "odd", seed)
+
+
+def test_samples_given_twice_or_of_another_size_are_refused(bench):
+    path = bench.samples("odd", {SPARSE: bench.exact_draws(SPARSE)})
+    with pytest.raises(UserError, match="odd/v on reconstruction_30 was given twice"):
+        bench.evaluate([path, path], "odd")
+    short = bench.samples("odd", {SPARSE: bench.exact_draws(SPARSE)[:2]})
+    with pytest.raises(UserError, match="2 instances, the observations 6"):
+        bench.evaluate([short], "odd")
+    with pytest.raises(UserError, match="no samples"):
+        bench.evaluate([], "odd")
+    assert not (bench.root / "odd").exists()
+
+
+def test_collect_joins_folders_and_names_what_is_there_twice(bench):
+    one = bench.evaluate([bench.samples("dps", {SPARSE: None})], "one")
+    collect.run(folders=[one], out=bench.root / "all")
+    for name in ("runs", "metrics"):
+        assert (one / f"{name}.csv.gz").read_bytes() == (bench.root / "all" / f"{name}.csv.gz").read_bytes()
+    with pytest.raises(UserError, match=r"poisson-8 exact .*one and in .*one"):
+        collect.run(folders=[one, one], out=bench.root / "twice")
+
+
+def test_collect_refuses_another_schema(bench):
+    one = bench.evaluate([bench.samples("dps", {SPARSE: None})], "schema")
+    runs = store.read_csv(one / "runs.csv.gz")
+    store.write_csv(one / "runs.csv.gz", runs.assign(schema_version=99))
+    with pytest.raises(UserError, match="schema version 99"):
+        collect.run(folders=[one], out=bench.root / "all")
+    store.write_csv(one / "runs.csv.gz", runs.drop(columns="nfe"))
+    with pytest.raises(UserError, match="nfe"):
+        collect.run(folders=[one], out=bench.root / "all")
+
+
+def test_published_runs_are_added_once(bench, evaluated):
+    runs, metrics, _ = evaluated
+    few = runs[runs["method"] == "edm"]
+    mine = metrics[metrics["run_id"].isin(few["run_id"])]
+    folder = bench.root / "published"
+    store.write_csv(folder / "runs.csv.gz", runs)
+    store.write_csv(folder / "metrics.csv.gz", metrics)
+    merged, values = collect.merge_published(few, mine, folder)
+    assert sorted(merged["run_id"]) == sorted(runs["run_id"])
+    assert len(values) == len(metrics)
