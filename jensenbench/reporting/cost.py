@@ -83,7 +83,9 @@ def stages(timings: Frame) -> str:
     ]
     everything = format_seconds(timings["seconds"].sum()), _mebibytes(timings["peak_mib"].max())
     rows.append(["**all**", str(len(timings)), *everything])
-    return _table(["stage", "rows", "seconds, summed", "peak MiB"], rows)
+    missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in groups.groups]
+    note = f"\n\nWithout recorded times: {', '.join(missing)}." if missing else ""
+    return _table(["stage", "rows", "seconds, summed", "peak MiB"], rows) + note
 
 
 def preparation(timings: Frame) -> str:

@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
-from jensenbench.evaluation.metrics import find_metric
 from jensenbench.reporting import maps, style
-from jensenbench.reporting.results import Frame, Results
+from jensenbench.reporting.results import CONTROL, Frame, Results
 from jensenbench.reporting.summary import Group
 
 PANEL = 1.9  # inches, width of a panel
+RESIDUALS = ("residual", "residual_low", "residual_high")
 LABELS = {"crps": "CRPS [std]", "sliced_w2": "sliced W2 [std]"}
 
 
@@ -70,35 +70,39 @@ def error_metric(group: Group) -> str:
 def _pareto_figure(groups: Sequence[Group], points: Frame, title: str) -> Figure:
     width = max(PANEL * len(groups), style.COLUMN_WIDTH)
     figure, axes = plt.subplots(2, len(groups), figsize=(width, 3.8), squeeze=False, sharey="col", layout="constrained")
-    methods = points[points["method"] != "control"]
+    methods = points[points["method"] != CONTROL]
     for column, group in zip(axes.T, groups, strict=True):
         here = methods[methods["task"] == group.task]
+        shown = here.assign(**{name: here[name].clip(group.dataset.floor_float32) for name in RESIDUALS})
         for ax, x in zip(column, ("nfe", "residual"), strict=True):
-            _scatter(ax, here, methods, x)
-            _optimum(ax, points[points["task"] == group.task])
+            _scatter(ax, shown, methods, x, optimum(points[points["task"] == group.task]))
+            ax.set_ylabel(LABELS[error_metric(group)])
+        if len(here):
+            column[1].axvline(group.dataset.floor_float32, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
         column[0].set(title=group.task.replace("_", " "), xlabel="network evaluations")
         column[1].set(xlabel="residual / largest term" + (" (meaningless)" if group.meaningless else ""))
-        for ax in column:
-            ax.set_ylabel(LABELS.get(error_metric(group), find_metric(error_metric(group)).name))
     _legend(figure, methods, points)
     figure.suptitle(title, fontsize=8)
     return figure
 
 
-def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str) -> None:
-    """Points with their 95 % intervals; colour is the method, marker the variant."""
+def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str, level: float) -> None:
+    """Points with their 95 % intervals; colour is the method, marker the variant; later ones are smaller."""
     palette = style.colours(everywhere["method"].tolist())
     for row in here.to_dict("records"):
         variants = everywhere.loc[everywhere["method"] == row["method"], "variant"].tolist()
         ax.errorbar(
             row[x], row["error"], yerr=_bar(row, "error"), xerr=_bar(row, "residual") if x == "residual" else None,
-            marker=style.markers(variants)[row["variant"]], color=palette[row["method"]], markersize=4.5,
+            marker=style.markers(variants)[row["variant"]], color=palette[row["method"]],
+            markersize=max(3.5, 6.5 - 0.7 * list(palette).index(row["method"])),
             markeredgecolor="white", markeredgewidth=0.4, elinewidth=0.8, linestyle="none",
         )  # fmt: skip
-    for axis, values in (("x", here[x]), ("y", here["error"])):
-        _scale(ax, axis, values)
     if here.empty:
         ax.text(0.5, 0.5, "no method has results", ha="center", va="center", fontsize=7, transform=ax.transAxes)
+        return
+    _scale(ax, "x", here[["residual_low", x, "residual_high"] if x == "residual" else [x]].to_numpy())
+    _scale(ax, "y", np.append(here[["error_low", "error", "error_high"]].to_numpy(), level))
+    ax.axhline(level, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
 
 
 def _bar(row: dict[str, float], name: str) -> np.ndarray | None:
@@ -107,22 +111,28 @@ def _bar(row: dict[str, float], name: str) -> np.ndarray | None:
     return np.maximum(ends, 0) if np.isfinite(ends).all() else None
 
 
-def _scale(ax: Axes, axis: str, values: Frame) -> None:
-    """Logarithmic where all values are positive and differ by more than a factor of three, with few labels."""
-    if len(values) and (values > 0).all() and values.max() > 3 * values.min():
+def _scale(ax: Axes, axis: str, shown: np.ndarray) -> None:
+    """Logarithmic, with few labels, where all is positive and spans more than a factor of three."""
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    ticks = ax.xaxis if axis == "x" else ax.yaxis
+    if low > 0 and (high > 3 * low or high < 1e-3):
         getattr(ax, f"set_{axis}scale")("log")
-        ticks = ax.xaxis if axis == "x" else ax.yaxis
-        decades = math.log10(values.max() / values.min())
-        ticks.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 3), numticks=6))
-        ticks.set_major_formatter(LogFormatterMathtext() if decades > 3 else FuncFormatter(lambda x, _: f"{x:g}"))
+        edge = max(1.5, (high / low) ** 0.1)
+        getattr(ax, f"set_{axis}lim")(low / edge, high * edge)
+        decades = math.log10(high / low)
+        ticks.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 3.0), numticks=5))
+        ticks.set_major_formatter(LogFormatterMathtext() if low < 1e-3 else FuncFormatter(lambda x, _: f"{x:g}"))
         ticks.set_minor_formatter(NullFormatter())
-    ax.margins(0.12)
+    else:
+        ticks.set_major_locator(MaxNLocator(4, integer=low > 5))
+        ax.margins(0.12)
 
 
-def _optimum(ax: Axes, points: Frame) -> None:
-    exact = points[(points["method"] == "control") & (points["variant"] == "posterior_draw")]
-    if len(exact):
-        ax.axhline(exact["error"].iloc[0], color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+def optimum(points: Frame) -> float:
+    """Error of exact posterior draws; NaN where there are none or the data leave nothing to find."""
+    exact = points[(points["method"] == CONTROL) & (points["variant"] == "posterior_draw")]
+    least = points.loc[points["method"] != CONTROL, "error"].min()
+    return float(exact["error"].iloc[0]) if len(exact) and exact["error"].iloc[0] > 1e-3 * least else math.nan
 
 
 def _legend(figure: Figure, methods: Frame, points: Frame) -> None:
@@ -132,6 +142,10 @@ def _legend(figure: Figure, methods: Frame, points: Frame) -> None:
         for method, part in methods.groupby("method")
         for variant, marker in style.markers(part["variant"].tolist()).items()
     ]
-    if ((points["method"] == "control") & (points["variant"] == "posterior_draw")).any():
+    if any(math.isfinite(optimum(part)) for _, part in points.groupby("task")):
         handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label="exact posterior draws"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, max(len(handles), 1)), frameon=False)
+    handles.append(
+        Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="float32 floor (residuals below: at it)")
+    )
+    columns = max(2, int(figure.get_figwidth() // 1.8))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

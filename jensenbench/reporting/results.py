@@ -71,13 +71,13 @@ class Results:
 
 def load_results(config: Path, root: Path) -> Results:
     """Read a tier's collected tables; missing or foreign ones are one clear error."""
-    runs, metrics, timings = collect.load_results(root)
-    if runs.empty:
+    tables = collect.read_tables(root)
+    if tables["runs"].empty:
         raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
     beside = pd.DataFrame(list(_timings_beside(root)), columns=list(store.TIMING_COLUMNS))
-    frames = [frame for frame in (timings, beside) if not frame.empty]
-    together = pd.concat(frames, ignore_index=True) if frames else timings
-    return Results(store.Layout(root), read_yaml(config), runs, metrics, together)
+    frames = [frame for frame in (tables["timings"], beside) if not frame.empty]
+    timings = pd.concat(frames, ignore_index=True) if frames else beside
+    return Results(store.Layout(root), read_yaml(config), tables["runs"], tables["metrics"], timings)
 
 
 _STAGES = {"data": "generate", "priors": "train", "evaluation": "evaluate"}

@@ -20,15 +20,22 @@ DPI = 200
 
 
 def format_value(value: float, low: float | None = None, high: float | None = None) -> str:
-    """Three significant digits of a value; the interval's ends in the same decimals and exponent."""
+    """Three significant digits of a value; the interval's ends in the same decimals and exponent.
+
+    An end more than a hundred times the value has its own three digits.
+    """
     if not math.isfinite(value):
         return "not finite"
+    if value == 0 and not low and not high:
+        return "0"
     exponent = math.floor(math.log10(abs(value))) if value else 0
     scientific = not -4 < exponent < 5
     decimals = 2 if scientific else max(0, 2 - exponent)
     shift, suffix = (10.0**exponent, f"e{exponent}") if scientific else (1.0, "")
 
     def number(x: float) -> str:
+        if abs(x) > 100 * abs(value) > 0 and math.isfinite(x):
+            return format_value(x)
         return f"{x / shift:.{decimals}f}{suffix}" if math.isfinite(x) else MISSING
 
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):

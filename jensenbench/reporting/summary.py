@@ -15,7 +15,11 @@ from jensenbench.reporting.render import Block, Cell, Row
 from jensenbench.reporting.results import CONTROL, Frame, Results
 
 LARGE_FLOOR = 0.01  # of the equation's largest term: a residual says nothing where the data miss it by more
-NEVER_BOLD = ("rel_l2", "coverage_50", "coverage_90")  # single draws: √2 worse for a perfect sampler; nominal values
+NEVER_BOLD = (
+    "rel_l2",  # of single draws: √2 worse for a perfect sampler than of the mean
+    "coverage_50", "coverage_90",  # nominal values, right on average only
+    "residual_rms", "residual_mae", "residual_max", "residual",  # physical units: residual_rel in another scale
+)  # fmt: skip
 FLOORED = ("residual_rel", "residual_own", "residual_thresholded")  # in units of the equation's terms, as floors are
 
 
@@ -129,7 +133,8 @@ class Group:
             found = from_replicates(scale.forward(values), None if replicates is None else scale.forward(replicates))
         else:
             found = estimate(scale.forward(values))
-        low, high = (scale.back(end) if math.isfinite(end) else math.nan for end in found.interval())
+        least = -math.inf if scale.metric.transform == "identity" else 0.0
+        low, high = (max(scale.back(end), least) if math.isfinite(end) else math.nan for end in found.interval())
         value = scale.back(found.mean)
         return Cell(value, low, high, n_ok, candidate.total, bold, self._mark(metric, value))
 

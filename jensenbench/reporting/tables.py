@@ -43,7 +43,7 @@ def all_tables(results: Results) -> Iterator[Table]:
         if group.task != "unconditional":
             yield make_table(group, "2", OBSERVED, ("", *SERVICES))
     for group in groups:
-        if group.columns(ORACLE):
+        if any(metric.startswith("posterior_") for metric in group.columns(ORACLE)):
             yield make_table(group, "4", ORACLE, ("",))
     for pair in results.pairs:
         yield appendix([group for group in groups if (group.pde, group.prior) == pair])
@@ -76,7 +76,7 @@ def appendix(groups: Sequence[Group]) -> Table:
         columns={metric: heading(first, metric) for metric in metrics},
         blocks=tuple(group.block(group.task, metrics) for group in groups),
         header=header(first),
-        notes=tuple(floors(first)),
+        notes=(*floors(first), "Columns in physical units are not ranked: they are the first in other norms."),
         labels={"table": "A", "pde": first.pde, "prior": first.prior},
     )
 
