@@ -73,6 +73,8 @@ def test_every_tier_reads_and_is_named():
 
 def test_plug_ins_tasks_metrics_and_columns_are_described():
     assert not named("methods.md", public_modules("methods"))
+    for method in registry.catalog()["methods"].values():
+        assert not named("methods.md", list(method["variants"]))
     assert not named("pdes.md", public_modules("pdes"))
     assert not named("evaluation.md", [*TASKS, *SERVICES])
     internal = {"points"}  # the number of pixels behind a rate
