@@ -24,6 +24,7 @@ include: "workflow/rules/paths.smk"
 rule all:
     input:
         PAGES,
+        CONFORMANCE,
         FOLDERS,
 
 
@@ -31,4 +32,5 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/priors.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/conformance.smk"
 include: "workflow/rules/report.smk"

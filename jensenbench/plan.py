@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from jensenbench.config import Cell, PDEEntry, Tier
 
 FOLDER = Path("results/.plan")
+_SHARED = {
+    **{stage: f"stages.{stage}" for stage in ("observe", "evaluate", "collect", "report")},
+    "check_prior": "checks.prior",
+    "conformance": "reporting.conformance",
+}
 
 
 def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,10 +70,7 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
         "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
         "checks": _check_jobs(tier),
-        "code": {
-            stage: digest_sources([f"jensenbench.stages.{stage}"])
-            for stage in ("observe", "evaluate", "collect", "report")
-        },
+        "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in _SHARED.items()},
     }
 
 

@@ -1,5 +1,6 @@
 """Public conformance checks of methods, PDEs and priors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from jensenbench.checks.report import Report
@@ -31,4 +32,5 @@ def _check_prior_file(path: Path, data: Path) -> Report:
     dataset = load_dataset(data)
     prior = load_prior(path, dataset.pde)
     states = prior.codec.encode(dataset.split("validation"))
-    return check_prior(prior.denoiser, states, exact=prior.kind in EXACT_KINDS)
+    report = check_prior(prior.denoiser, states, exact=prior.kind in EXACT_KINDS)
+    return replace(report, subject=f"{dataset.label} {prior.label}")

@@ -10,8 +10,10 @@ OBSERVATIONS = str(LAYOUT.observations("{pde}"))
 PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
 TRAINING = str(LAYOUT.training("{pde}", "{prior}", "{seed}"))
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
+CHECKS = f"{RESULTS}/conformance"
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
 PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "cost.md", "times.md")]
+CONFORMANCE = f"{REPORTS}/conformance.md"
 FOLDERS = [f"{REPORTS}/{name}" for name in ("tables", "figures")]
 
 
@@ -21,6 +23,7 @@ wildcard_constraints:
     method="[^/]+",
     variant="[^/]+",
     seed="[0-9]+",
+    plugin="[^/]+",
 
 
 limit_gpus()
