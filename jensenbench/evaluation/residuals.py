@@ -45,12 +45,3 @@ def rms(values: Tensor) -> Tensor:
 def over_draws(squares: Tensor, shape: torch.Size) -> Tensor:
     """Root of the mean over the draws of squares (I*K,)."""
     return squares.reshape(shape).mean(1).sqrt()
-
-
-def meaningful(residual_rel: float, floor: float) -> bool:
-    """Whether a residual says anything about the sample: it lies above what the data themselves have.
-
-    ``floor`` is the data's own residual in the same unit, ``residual_floor`` of the control
-    ``data_floor``, or of ``float32_floor`` for samples computed in single precision.
-    """
-    return residual_rel > floor

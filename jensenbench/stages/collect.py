@@ -33,14 +33,8 @@ def read_tables(folder: Path) -> Tables:
     orphans = set(tables["metrics"]["run_id"]) - set(tables["runs"]["run_id"])
     if orphans:
         raise UserError(f"{folder}: metrics of run {min(orphans)} have no row in runs.csv.gz; evaluate it again")
-    return tables
-
-
-def load_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(runs, metrics, timings) of a tier or of one evaluation, empty reasons as empty text."""
-    tables = read_tables(folder)
     tables["runs"]["reason"] = tables["runs"]["reason"].fillna("")
-    return tables["runs"], tables["metrics"], tables["timings"]
+    return tables
 
 
 def merge_published(runs: pd.DataFrame, metrics: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

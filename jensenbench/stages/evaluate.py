@@ -30,7 +30,7 @@ from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.scoring import Judge
 from jensenbench.meter import COUNTS
 from jensenbench.priors import LoadedPrior, load_prior
-from jensenbench.problem import MaskObservation
+from jensenbench.stages.observe import load_observation
 
 RUN_ID = ("pde", "prior", "method", "variant", "task", "seed", "config_digest", "data_digest")
 
@@ -121,13 +121,9 @@ def check_samples(sampled: Sequence[Sampled], dataset: Dataset, seed: int) -> tu
 def read_observed(path: Path) -> dict[str, Observed]:
     """Data and truth of every observed task."""
     with store.open_hdf5(path) as file:
-        return {task: _observed(group) for task, group in file.items()}
-
-
-def _observed(group: Any) -> Observed:
-    mask = torch.from_numpy(np.asarray(group["mask"])).bool()
-    values, truth = (torch.from_numpy(np.asarray(group[name], dtype=np.float64)) for name in ("values", "truth"))
-    return Observed(MaskObservation(mask, values, float(group.attrs["noise_std"])), truth)
+        groups: dict[str, Any] = dict(file.items())
+        truths = {task: np.asarray(group["truth"], dtype=np.float64) for task, group in groups.items()}
+    return {task: Observed(load_observation(path, task), torch.from_numpy(truth)) for task, truth in truths.items()}
 
 
 def control_setting(

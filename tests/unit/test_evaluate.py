@@ -6,7 +6,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from jensenbench import store
 from jensenbench.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
-from jensenbench.evaluation.comparison import Compared, compare, residual_floors
+from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.noise import KeyedNoise
 from jensenbench.priors import build_prior, load_prior, save_prior
 from jensenbench.priors.gaussian import GaussianPrior
@@ -62,7 +61,7 @@ class Bench:
             group = file.create_group(label)
             group.attrs["noise_std"] = parts[0].noise_std
             group["mask"] = torch.cat([part.mask for part in parts]).numpy().astype(np.uint8)
-            group["values"] = torch.cat([part.values for part in parts]).numpy()  # noqa: PD011
+            group["values"] = torch.cat([part.values for part in parts]).numpy()
             group["truth"] = truth.numpy()
 
     def exact_draws(self, task: str) -> Tensor:
@@ -111,23 +110,28 @@ def bench(tmp_path_factory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def evaluated(bench: Bench) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def evaluated(bench: Bench) -> collect.Tables:
     exact = {label: bench.exact_draws(label) for label in bench.data}
     edm = bench.samples("edm", {"unconditional": bench.states(), **exact})
     wrong = {label: 0.5 * fields for label, fields in exact.items()}
     dps = bench.samples("dps", {"unconditional": None, **wrong})
-    return collect.load_results(bench.evaluate([edm, dps]))
+    return collect.read_tables(bench.evaluate([edm, dps]))
 
 
-def cell(
-    results: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], task: str, metric: str, method: str, variant: str = "v"
-) -> Compared:
-    runs, metrics, _ = results
-    return compare(runs[runs["task"] == task], metrics, metric)[method, variant]
+def numbers(tables: collect.Tables, task: str, metric: str, method: str, variant: str = "v") -> np.ndarray:
+    """All values of a metric of one run."""
+    runs, metrics = tables["runs"], tables["metrics"]
+    chosen = runs[(runs["task"] == task) & (runs["method"] == method) & (runs["variant"] == variant)]
+    found = metrics[metrics["run_id"].isin(chosen["run_id"]) & (metrics["metric"] == metric)]
+    return found["value"].to_numpy()
+
+
+def mean(*key: Any) -> float:
+    return float(numbers(*key).mean())
 
 
 def test_every_task_of_every_file_and_every_control_has_a_row(evaluated):
-    runs, metrics, timings = evaluated
+    runs, metrics, timings = evaluated["runs"], evaluated["metrics"], evaluated["timings"]
     assert runs["run_id"].is_unique
     assert set(metrics["run_id"]) <= set(runs["run_id"])
     assert len(timings) == 2 * (1 + len(TASKS))
@@ -139,7 +143,7 @@ def test_every_task_of_every_file_and_every_control_has_a_row(evaluated):
 
 
 def test_a_failed_task_keeps_its_row_and_has_no_metrics(evaluated):
-    runs, metrics, _ = evaluated
+    runs, metrics = evaluated["runs"], evaluated["metrics"]
     row = runs[(runs["method"] == "dps") & (runs["task"] == "unconditional")].iloc[0]
     assert (row["status"], row["reason"]) == ("diverged", "NaN at call 3")
     assert row["run_id"] not in set(metrics["run_id"])
@@ -148,59 +152,60 @@ def test_a_failed_task_keeps_its_row_and_has_no_metrics(evaluated):
 def test_exact_draws_score_like_the_exact_posterior(evaluated):
     for task in (SPARSE, "reconstruction_30_noise0.05"):
         for metric in ("crps", "rel_l2/u", "posterior_mean_error/f", "coverage_50"):
-            ours, control = (
-                cell(evaluated, task, metric, "edm"),
-                cell(evaluated, task, metric, "control", "posterior_draw"),
-            )
-            assert ours.value == pytest.approx(control.value, rel=0.35), (task, metric)
+            runs = (("edm",), ("control", "posterior_draw"))
+            ours, control = (numbers(evaluated, task, metric, *run).reshape(INSTANCES, -1).mean(1) for run in runs)
+            assert abs(np.log(ours / control).mean()) < 0.5, (task, metric)
         for field in "fu":
-            assert cell(evaluated, task, f"posterior_std_ratio/{field}", "edm").value == pytest.approx(1, abs=0.1)
-        assert cell(evaluated, task, "coverage_90", "edm").value == pytest.approx(0.9, abs=0.05)
-        assert cell(evaluated, task, "spread_skill", "edm").value == pytest.approx(1, abs=0.3)
+            assert mean(evaluated, task, f"posterior_std_ratio/{field}", "edm") == pytest.approx(1, abs=0.1)
+        assert mean(evaluated, task, "coverage_90", "edm") == pytest.approx(0.9, abs=0.05)
+        assert mean(evaluated, task, "spread_skill", "edm") == pytest.approx(1, abs=0.3)
 
 
 def test_the_exact_posterior_mean_is_the_best_point_estimate(evaluated):
-    best = cell(evaluated, SPARSE, "rel_l2_mean/f", "control", "posterior_mean").value
-    assert cell(evaluated, SPARSE, "rel_l2/f", "control", "posterior_draw").value > 1.2 * best  # √2 where far from 0
+    best = mean(evaluated, SPARSE, "rel_l2_mean/f", "control", "posterior_mean")
+    assert mean(evaluated, SPARSE, "rel_l2/f", "control", "posterior_draw") > 1.2 * best  # √2 where far from 0
     for variant in ("training_mean", "unconditional_prior"):
-        assert cell(evaluated, SPARSE, "rel_l2_mean/f", "control", variant).value > best
-    assert cell(evaluated, SPARSE, "error_over_optimum/f", "control", "posterior_mean").value == pytest.approx(1)
-    assert cell(evaluated, SPARSE, "rel_l2_mean/f", "control", "truth").value == 0
+        assert mean(evaluated, SPARSE, "rel_l2_mean/f", "control", variant) > best
+    assert mean(evaluated, SPARSE, "error_over_optimum/f", "control", "posterior_mean") == pytest.approx(1)
+    assert mean(evaluated, SPARSE, "rel_l2_mean/f", "control", "truth") == 0
 
 
 def test_a_biased_method_loses(evaluated):
-    good, bad = cell(evaluated, SPARSE, "crps", "edm"), cell(evaluated, SPARSE, "crps", "dps")
-    assert good.best
-    assert not bad.best
-    assert (good.rank, bad.rank) == (1, 2)
+    values = {method: np.log(numbers(evaluated, SPARSE, "crps", method)) for method in ("edm", "dps")}
+    assert values["edm"].shape == (INSTANCES,)
+    assert tied(values) == {"edm"}
 
 
 def test_the_solver_restores_the_equation_and_forward_tasks(evaluated):
-    assert cell(evaluated, "forward", "rel_l2_mean/u@solved", "edm").value < 1e-12
-    assert cell(evaluated, SPARSE, "residual_rel@solved", "dps").value < 1e-12
-    assert cell(evaluated, SPARSE, "refused@solved", "dps").value == 0
+    assert mean(evaluated, "forward", "rel_l2_mean/u@solved", "edm") < 1e-12
+    assert mean(evaluated, SPARSE, "residual_rel@solved", "dps") < 1e-12
+    assert mean(evaluated, SPARSE, "refused@solved", "dps") == 0
 
 
 def test_only_exact_data_are_pasted(evaluated):
-    metrics = evaluated[1].merge(evaluated[0][["run_id", "task"]], on="run_id")
+    metrics = evaluated["metrics"].merge(evaluated["runs"][["run_id", "task"]], on="run_id")
     pasted = metrics[metrics["metric"].str.endswith("@pasted")]
     assert set(pasted["task"]) == {"forward", SPARSE}
-    assert cell(evaluated, SPARSE, "data_misfit@pasted", "dps").value == 0
-    assert cell(evaluated, SPARSE, "data_misfit", "dps").value > 0.1
+    assert mean(evaluated, SPARSE, "data_misfit@pasted", "dps") == 0
+    assert mean(evaluated, SPARSE, "data_misfit", "dps") > 0.1
 
 
 def test_fresh_data_score_like_the_floor(evaluated):
-    floor = cell(evaluated, "unconditional", "sliced_w2", "control", "data_floor")
-    ours = cell(evaluated, "unconditional", "sliced_w2", "edm")
-    assert ours.value == pytest.approx(floor.value, rel=0.3)
-    assert ours.low < ours.value < ours.high
-    assert cell(evaluated, "unconditional", "mmse", "edm").value < 0.02
+    floor = mean(evaluated, "unconditional", "sliced_w2", "control", "data_floor")
+    ours = mean(evaluated, "unconditional", "sliced_w2", "edm")
+    assert ours == pytest.approx(floor, rel=0.3)
+    replicates = numbers(evaluated, "unconditional", "sliced_w2@bootstrap", "edm")
+    low, high = from_replicates(np.array([ours]), replicates[None]).interval()
+    assert 0 < low < ours < high
+    assert mean(evaluated, "unconditional", "mmse", "edm") < 0.02
 
 
 def test_floors_are_there_for_the_reports(bench, evaluated):
-    floors = residual_floors(evaluated[0], evaluated[1])["poisson-8", "exact"]
-    assert floors == pytest.approx((bench.dataset.floor, bench.dataset.floor_float32), rel=1e-6)
-    rounded = cell(evaluated, "unconditional", "residual_rel", "control", "float32_floor").value
+    variants = {"data_floor": bench.dataset.floor, "float32_floor": bench.dataset.floor_float32}
+    for variant, floor in variants.items():
+        found = mean(evaluated, "unconditional", "residual_floor", "control", variant)
+        assert found == pytest.approx(floor, rel=1e-6)
+    rounded = mean(evaluated, "unconditional", "residual_rel", "control", "float32_floor")
     assert rounded == pytest.approx(bench.dataset.floor_float32, rel=0.5)
 
 
@@ -213,7 +218,7 @@ def test_equal_inputs_give_equal_bytes_in_any_order(bench):
 
 
 def test_without_unconditional_samples_their_control_is_skipped(bench):
-    runs, _, _ = collect.load_results(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))
+    runs = collect.read_tables(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))["runs"]
     row = runs[(runs["variant"] == "unconditional_prior") & (runs["task"] == SPARSE)].iloc[0]
     assert row["status"] == "skipped"
     assert "edm" in row["reason"]
@@ -262,7 +267,7 @@ def test_collect_refuses_another_schema(bench):
 
 
 def test_published_runs_are_added_once(bench, evaluated):
-    runs, metrics, _ = evaluated
+    runs, metrics = evaluated["runs"], evaluated["metrics"]
     few = runs[runs["method"] == "edm"]
     mine = metrics[metrics["run_id"].isin(few["run_id"])]
     folder = bench.root / "published"

@@ -14,7 +14,7 @@ from jensenbench.errors import UnknownName
 from jensenbench.evaluation import accuracy as acc
 from jensenbench.evaluation import distribution as dist
 from jensenbench.evaluation.metrics import METRICS, find_metric, suffixed, tidy
-from jensenbench.evaluation.residuals import meaningful, residual_metrics
+from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.services import moved, paste, solve
 from jensenbench.pde import PDE
 from jensenbench.problem import MaskObservation
@@ -281,11 +281,6 @@ def test_thresholding_undoes_a_grey_coefficient(darcy):
     grey[:, 0] = 7.5 + 0.8 * (grey[:, 0] - 7.5)
     values = residual_metrics(darcy, grey[:, None], 1.0)
     assert float(values["residual_thresholded"].max()) < 1e-9 < float(values["residual_rel"].min())
-
-
-def test_residuals_below_the_floor_mean_nothing():
-    assert meaningful(2e-7, 1e-7)
-    assert not meaningful(1e-8, 1e-7)
 
 
 def test_pasted_fields_hold_the_observations_and_nothing_else_changes():

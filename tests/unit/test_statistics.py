@@ -3,12 +3,10 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jensenbench.evaluation.comparison import compare, residual_floors
 from jensenbench.evaluation.metrics import METRICS
 from jensenbench.evaluation.statistics import Scale, estimate, from_replicates, holm, tied, tied_sets
 
@@ -126,57 +124,3 @@ def test_badness_measures_the_distance_from_a_target():
     ratio, coverage = Scale(METRICS["std_ratio"]), Scale(METRICS["coverage_90"])
     assert ratio.badness(ratio.forward(np.array([0.5, 2.0]))) == pytest.approx(math.log(2))
     assert coverage.badness(np.array([0.85, 0.95])) == pytest.approx(0.05)
-
-
-def table(values: dict[tuple[str, str], list[float]], metric: str, *, n: int, draws: int = 1) -> tuple:
-    """Runs and metrics of methods with one value an instance and draw, in order."""
-    runs, rows = [], []
-    for (method, variant), numbers in values.items():
-        run_id = f"{method}-{variant}"
-        runs.append((run_id, "poisson-8", "exact", method, variant, "inverse", 0, n, draws))
-        rows += [(run_id, i // draws, i % draws, metric, v) for i, v in enumerate(numbers) if np.isfinite(v)]
-    names = ["run_id", "pde", "prior", "method", "variant", "task", "seed", "n_instances", "n_draws"]
-    return pd.DataFrame(runs, columns=names), pd.DataFrame(
-        rows, columns=["run_id", "instance", "draw", "metric", "value"]
-    )
-
-
-def test_compare_ranks_ties_and_counts_gaps():
-    rng = np.random.default_rng(7)
-    base = np.exp(rng.normal(0, 1, 16))
-    noise = np.exp(0.05 * np.resize([1, -1], 16))
-    gaps = base.copy()
-    gaps[3] = np.nan
-    runs, metrics = table(
-        {
-            ("a", "x"): base,
-            ("b", "x"): base * noise,
-            ("c", "x"): 2 * base,
-            ("d", "x"): gaps,
-            ("control", "truth"): base * 0,
-        },
-        "rel_l2_mean/u",
-        n=16,
-    )
-    found = compare(runs, metrics, "rel_l2_mean/u")
-    assert {key for key, cell in found.items() if cell.best} == {("a", "x"), ("b", "x")}
-    assert {found["a", "x"].rank, found["b", "x"].rank} <= {1, 2}
-    assert (found["c", "x"].rank, found["d", "x"].rank, found["control", "truth"].rank) == (3, 4, None)
-    assert (found["d", "x"].n_ok, found["d", "x"].n) == (15, 16)
-    assert found["c", "x"].value == pytest.approx(2 * np.exp(np.log(base).mean()))
-    assert found["c", "x"].low < found["c", "x"].value < found["c", "x"].high
-    assert found["a", "x"].conditional
-
-
-def test_compare_averages_draws_before_instances_and_wants_all_of_them():
-    runs, metrics = table({("a", "x"): [1.0, 4.0, 2.0, np.nan]}, "rel_l2/u", n=2, draws=2)
-    cell = compare(runs, metrics, "rel_l2/u")["a", "x"]
-    assert cell.value == pytest.approx(2.0)
-    assert (cell.n_ok, cell.n) == (1, 2)
-
-
-def test_residual_floors_come_from_the_control_rows():
-    runs, metrics = table(
-        {("control", "data_floor"): [1e-15], ("control", "float32_floor"): [1e-7]}, "residual_floor", n=1
-    )
-    assert residual_floors(runs, metrics) == {("poisson-8", "exact"): (1e-15, 1e-7)}
