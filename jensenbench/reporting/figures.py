@@ -77,11 +77,12 @@ def _pareto_figure(groups: Sequence[Group], points: Frame, title: str) -> Figure
         for ax, x in zip(column, ("nfe", "residual"), strict=True):
             _scatter(ax, shown, methods, x, optimum(points[points["task"] == group.task]))
             ax.set_ylabel(LABELS[error_metric(group)])
-        if len(here):
+        if at_floor(group, here):
             column[1].axvline(group.dataset.floor_float32, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
         column[0].set(title=group.task.replace("_", " "), xlabel="network evaluations")
-        column[1].set(xlabel="residual / largest term" + (" (meaningless)" if group.meaningless else ""))
-    _legend(figure, methods, points)
+        column[1].set(xlabel="residual / largest term" + ("\n(meaningless)" if group.meaningless else ""))
+    floored = any(at_floor(group, methods[methods["task"] == group.task]) for group in groups)
+    _legend(figure, methods, points, floored=floored)
     figure.suptitle(title, fontsize=8)
     return figure
 
@@ -135,7 +136,12 @@ def optimum(points: Frame) -> float:
     return float(exact["error"].iloc[0]) if len(exact) and exact["error"].iloc[0] > 1e-3 * least else math.nan
 
 
-def _legend(figure: Figure, methods: Frame, points: Frame) -> None:
+def at_floor(group: Group, points: Frame) -> bool:
+    """Whether some residual is no larger than that of the data in single precision."""
+    return bool((points["residual"] <= group.dataset.floor_float32).any())
+
+
+def _legend(figure: Figure, methods: Frame, points: Frame, *, floored: bool) -> None:
     palette = style.colours(methods["method"].tolist())
     handles = [
         Line2D([], [], color=palette[method], marker=marker, markersize=4.5, ls="none", label=f"{method}/{variant}")
@@ -144,8 +150,9 @@ def _legend(figure: Figure, methods: Frame, points: Frame) -> None:
     ]
     if any(math.isfinite(optimum(part)) for _, part in points.groupby("task")):
         handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label="exact posterior draws"))
-    handles.append(
-        Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="float32 floor (residuals below: at it)")
-    )
+    if floored:
+        handles.append(
+            Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="float32 floor, lower ones on it")
+        )
     columns = max(2, int(figure.get_figwidth() // 1.8))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
