@@ -34,7 +34,7 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests ..."
-	@$(PYTEST) --timeout 1800 -n $(JOBS) -m "slow and not slurm"
+	@$(PYTEST) --timeout 1800 -n $(JOBS) --dist loadfile -m "slow and not slurm"
 
 slurm-test: $(VENV)/.installed-dev
 	@echo "Running the workflow on a Slurm of its own on this machine ..."

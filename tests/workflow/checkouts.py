@@ -57,9 +57,18 @@ class Checkout:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Number of jobs of each rule that a run would start."""
+        return count_jobs(self.dry_run(*arguments))
+
+    def dry_run(self, *arguments: str) -> str:
+        """What Snakemake would do in the tier micro."""
         done = self.snakemake("--config", "tier=micro", "-n", *arguments)
         assert done.returncode == 0, done.stderr
-        return count_jobs(done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def reproduce(self) -> None:
+        """``make reproduce`` of the tier micro, to the end."""
+        done = self.run(*self.make("reproduce", "TIER=micro", "CORES=2"))
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def count_jobs(printed: str) -> dict[str, int]:
@@ -69,6 +78,6 @@ def count_jobs(printed: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
 
 
-def copy_sources(target: Path) -> Checkout:
-    shutil.copytree(ROOT, target, symlinks=True, ignore=shutil.ignore_patterns(*SKIPPED))
+def copy_sources(source: Path, target: Path) -> Checkout:
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*SKIPPED))
     return Checkout(target)

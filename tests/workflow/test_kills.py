@@ -1,0 +1,87 @@
+"""SIGKILL of scheduler and jobs at random moments, then ``make reproduce`` again: the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from checkouts import Checkout
+
+pytestmark = pytest.mark.slow
+
+
+def start(checkout: Checkout) -> subprocess.Popen:
+    """``make reproduce`` in a process group of its own."""
+    log = (checkout.root / "run.log").open("a")
+    command = checkout.make("reproduce", "TIER=micro", "CORES=2")
+    return subprocess.Popen(command, cwd=checkout.root, stdout=log, stderr=log, start_new_session=True)
+
+
+def descendants(process: subprocess.Popen, words: str) -> list[psutil.Process]:
+    """Living processes below ``make`` whose command line holds some words."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if words in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_scheduler(process: subprocess.Popen) -> None:
+    """Kill Snakemake alone; its jobs must not outlive it."""
+    jobs = descendants(process, "-m jensenbench")
+    for scheduler in descendants(process, "snakemake")[:1]:
+        scheduler.kill()
+    process.wait(timeout=30)
+    _, alive = psutil.wait_procs(jobs, timeout=20)
+    assert not alive, [job.cmdline() for job in alive]
+
+
+def kill_job(process: subprocess.Popen) -> None:
+    """Kill a job alone; Snakemake starts it again and the run ends well."""
+    for job in descendants(process, "-m jensenbench")[-1:]:
+        job.kill()
+    assert process.wait(timeout=900) == 0
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_a_killed_run_ends_with_the_same_bytes(seed, new_checkout):
+    began = time.monotonic()
+    undisturbed = new_checkout("undisturbed")
+    undisturbed.reproduce()
+    length = time.monotonic() - began
+    killed, chance = new_checkout("killed"), random.Random(seed)
+    for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):
+        process = start(killed)
+        try:
+            process.wait(timeout=chance.uniform(0.15, 0.6) * length)
+        except subprocess.TimeoutExpired:
+            kill(process)
+    killed.reproduce()
+    assert killed.results() == undisturbed.results()
+
+
+def test_a_run_may_start_at_once_after_a_kill(new_checkout):
+    """No stale lock: the next run neither waits nor needs --unlock."""
+    checkout = new_checkout()
+    process = start(checkout)
+    lock = checkout.root / "results" / ".lock"
+    until = time.monotonic() + 120
+    while not lock.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    kill_group(process)
+    assert lock.exists()
+    target = "results/micro/data/poisson-8.h5"
+    done = checkout.snakemake("--config", "tier=micro", "--", target)
+    assert done.returncode == 0, done.stderr
+    assert (checkout.root / target).exists()

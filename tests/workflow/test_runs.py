@@ -1,0 +1,85 @@
+"""Whole runs of the tier micro: equal bytes, and only what changed runs again."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from checkouts import Checkout, count_jobs
+
+pytestmark = pytest.mark.slow
+
+DPS = "methods/dps.py"
+
+
+def sampled_methods(printed: str) -> set[str]:
+    return set(re.findall(r"jensenbench sample .* --method (\S+)", printed))
+
+
+def dry_run_after(checkout: Checkout, name: str, change: Callable[[str], str]) -> str:
+    """What a run would do after a change of one file, which is then undone."""
+    path = checkout.root / name
+    text = path.read_text()
+    try:
+        path.write_text(change(text))
+        return checkout.dry_run()
+    finally:
+        path.write_text(text)
+
+
+def test_two_runs_give_equal_bytes(finished, new_checkout):
+    again = new_checkout("again")
+    again.reproduce()
+    assert again.results() == finished.results()
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.dry_run()
+
+
+def test_a_touch_runs_nothing(finished):
+    for name in (DPS, "methods/edm.py", "pdes/poisson.py", "jensenbench/stages/evaluate.py", "config/micro.yaml"):
+        (finished.root / name).touch()
+    assert "Nothing to be done" in finished.dry_run()
+
+
+def test_a_comment_runs_nothing(finished):
+    printed = dry_run_after(finished, DPS, lambda text: text + "\n# a comment changes nothing\n")
+    assert "Nothing to be done" in printed
+
+
+def test_a_docstring_runs_nothing(finished):
+    printed = dry_run_after(finished, DPS, lambda text: text.replace('"""', '"""Reworded. ', 1))
+    assert "Nothing to be done" in printed
+
+
+def test_an_edit_of_a_method_runs_its_cells_alone(finished):
+    printed = dry_run_after(finished, DPS, lambda text: text + "\n_EDITED = True\n")
+    assert sampled_methods(printed) == {"dps"}
+    assert count_jobs(printed) == {"sample": 1, "evaluate": 1, "collect": 1, "report": 1}
+
+
+def test_an_edit_of_a_pde_runs_all_its_data(finished):
+    printed = dry_run_after(finished, "pdes/poisson.py", lambda text: text + "\n_EDITED = True\n")
+    assert {"generate", "train", "sample", "evaluate"} <= set(count_jobs(printed))
+
+
+def test_an_edit_of_the_metrics_draws_no_samples(finished):
+    printed = dry_run_after(finished, "jensenbench/stages/evaluate.py", lambda text: text + "\n_EDITED = True\n")
+    assert set(count_jobs(printed)) == {"evaluate", "collect", "report"}
+
+
+def test_a_setting_of_a_method_runs_its_cells_alone(finished):
+    def one_step_more(text: str) -> str:
+        return text.replace("dps: {corrected: {config: {steps: 8}}}", "dps: {corrected: {config: {steps: 9}}}")
+
+    assert sampled_methods(dry_run_after(finished, "config/micro.yaml", one_step_more)) == {"dps"}
+
+
+def test_an_edit_that_changes_no_number_changes_no_metric(finished, new_checkout):
+    before = finished.results()["metrics.csv.gz"]
+    path = finished.root / DPS
+    text = path.read_text()
+    path.write_text(text + "\n_EDITED = True\n")
+    finished.reproduce()
+    assert finished.results()["metrics.csv.gz"] == before
+    path.write_text(text)
