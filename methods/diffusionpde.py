@@ -56,7 +56,7 @@ class DiffusionPDE(Iterative):
     name = "diffusionpde"
     Config = Config
     variants = {
-        "corrected": Config(steps=60, zeta_obs=10, zeta_pde=1, scheme="own", squared=True),
+        "corrected": Config(steps=60, zeta_obs=10, zeta_pde=0.1, scheme="own", squared=True),
         "published": Config(),
     }
     capabilities = Capabilities()
