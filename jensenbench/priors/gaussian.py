@@ -96,7 +96,7 @@ class GaussianPrior(Denoiser):
         """Exact probability-flow map of white noise z from sigma = inf to ``sigma``."""
         mean, _, std = self._in(z)
         width = (std.square() + sigma**2).sqrt()[None]
-        return mean + self._scale(z, width, torch.full_like(width[:, :1], (self.rest**2 + sigma**2) ** 0.5))
+        return mean + self._scale(z, width, z.new_full((1, 1), (self.rest**2 + sigma**2) ** 0.5))
 
     def factor(self) -> Tensor:
         """(d, k) matrix F with covariance F Fᵀ; k = r for a degenerate law, else d."""
