@@ -6,23 +6,24 @@ from itertools import pairwise
 
 import pytest
 import torch
-from reading import Fixture, equation_problem, toy_prior
+from reading import Fixture, equation_problem, recorded, toy_prior
 
 from jensenbench.noise import Replay
 from jensenbench.samplers import euler, heun
 from methods.diffusionpde import Config, DiffusionPDE
 
-FIXTURES = {pde: Fixture(f"diffusionpde_{pde}") for pde in ("darcy", "poisson", "helmholtz", "burgers")}
+PDES = [pde for pde in ("darcy", "poisson", "helmholtz", "burgers") if recorded(f"diffusionpde_{pde}")]
+FIXTURES = {pde: Fixture(f"diffusionpde_{pde}") for pde in PDES}
 CASES = [(pde, case) for pde, fixture in FIXTURES.items() for case in fixture.cases]
 
 
 def config(fixture, case):
     last_without = fixture.parameter(case, "last_step_without_pde")
     settings = Config(
-        steps=fixture.config["num_steps"],
-        sigma_min=fixture.config["sigma_min"],
-        sigma_max=fixture.config["sigma_max"],
-        rho=fixture.config["rho"],
+        steps=fixture.parameter(case, "num_steps"),
+        sigma_min=fixture.parameter(case, "sigma_min"),
+        sigma_max=fixture.parameter(case, "sigma_max"),
+        rho=fixture.parameter(case, "rho"),
         zeta_obs=weights(fixture, case),
         zeta_pde=fixture.parameter(case, "zeta_pde"),
         pde_normaliser=fixture.config["pde_loss_normaliser"],
@@ -48,7 +49,7 @@ def walked(pde, case):
     return prior, problem, method, list(method.steps(prior, problem, Replay([fixture["noise"]])))
 
 
-def recorded(key):
+def holding(key):
     """The cases of all scripts that hold this array."""
     return pytest.mark.parametrize(("pde", "case"), [(p, c) for p, c in CASES if f"{c}/{key}" in FIXTURES[p]])
 
@@ -67,7 +68,7 @@ def test_states(pde, case):
             fixture.assert_close(f"{case}/{key}", mine)
 
 
-@recorded("a_final")
+@holding("a_final")
 def test_fields(pde, case):
     _, problem, _, states = walked(pde, case)
     fields = problem.pde.two_valued(problem.decode(states[-1]))
@@ -75,7 +76,7 @@ def test_fields(pde, case):
         FIXTURES[pde].assert_close(f"{case}/{name}", fields[:, channel : channel + 1])
 
 
-@recorded("loss_norms")
+@holding("loss_norms")
 def test_losses(pde, case):
     prior, problem, method, states = walked(pde, case)
     levels = pairwise(method.config.sigmas().tolist())
@@ -95,7 +96,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize("key", ALONE)
-@recorded("debug_steps")
+@holding("debug_steps")
 def test_gradients(pde, case, key):
     fixture, (prior, problem, method, states) = FIXTURES[pde], walked(pde, case)
     single = DiffusionPDE(replace(method.config, **ALONE[key]))
@@ -103,7 +104,7 @@ def test_gradients(pde, case, key):
     fixture.assert_close(f"{case}/{key}", torch.stack(gradients))
 
 
-@recorded("debug_steps")
+@holding("debug_steps")
 def test_predictor(pde, case):
     fixture, (prior, _, method, states) = FIXTURES[pde], walked(pde, case)
     sigmas, steps = method.config.sigmas().tolist(), fixture[f"{case}/debug_steps"].tolist()
