@@ -1,4 +1,4 @@
-"""A tier: which data, priors, methods and tasks a run of the benchmark holds. YAML outside, frozen dataclasses inside."""
+"""A tier: which data, priors, methods and tasks a run holds. YAML outside, frozen dataclasses inside."""
 
 import json
 from collections.abc import Mapping
@@ -197,7 +197,8 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
 
 _REQUIRED = ("tier", "priors", "pdes", "tasks", "methods")
 _OPTIONAL = (
-    "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget", "extra_methods",
+    "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget",
+    "extra_methods",
 )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def _check_type(kind: str, key: str, default: object, value: object) -> None:
     accepted = (int, float) if number else (type(default),)
     if default is not None and not isinstance(value, (*accepted, tuple)):
         raise UserError(
-            f"{kind} {key!r}: {value!r} is a {type(value).__name__}, expected a {type(default).__name__} like {default!r}"
+            f"{kind} {key!r}: {value!r} is a {type(value).__name__}, "
+            f"expected a {type(default).__name__} like {default!r}"
         )
 
 

@@ -30,12 +30,12 @@ def run(*, files: Sequence[Path], out: Path) -> None:
 
 def _summary(rows: pd.DataFrame) -> str:
     counted = rows.groupby("subject", sort=True)["passed"].agg(["sum", "count"])
-    lines = [f"| {subject} | {passed} / {count} |" for subject, passed, count in counted.itertuples()]
+    lines = [f"| {subject} | {row['sum']} / {row['count']} |" for subject, row in counted.iterrows()]
     return "\n".join(["| subject | passed |", "|---|---|", *lines])
 
 
 def _details(rows: pd.DataFrame) -> str:
-    cells = rows.assign(cell=[_cell(row.passed, row.value) for row in rows.itertuples()])
+    cells = rows.assign(cell=[_cell(row["passed"], row["value"]) for row in rows.to_dict("records")])
     table = cells.pivot_table(index="name", columns="subject", values="cell", aggfunc="first", sort=False).fillna("–")
     return table.rename_axis(index="check", columns=None).reset_index().to_markdown(index=False)
 

@@ -31,6 +31,7 @@ from jensenbench.evaluation.scoring import Judge
 from jensenbench.meter import COUNTS
 from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.stages.observe import load_observation
+from jensenbench.timing import timed
 
 RUN_ID = ("pde", "prior", "method", "variant", "task", "seed", "config_digest", "data_digest")
 
@@ -60,22 +61,23 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
     Equal inputs give equal bytes of the first two. A task that failed or was skipped keeps its row.
     """
     torch.set_num_threads(1)  # sums of several threads differ in their last digits
-    dataset = load_dataset(data)
-    loaded = load_prior(prior, dataset.pde)
-    sampled = [task for path in sorted(samples) for task in read_samples(path)]
-    labels = check_samples(sampled, dataset, seed)
-    setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
-    posteriors = exact_posteriors(setting, loaded)
-    judge = Judge(
-        dataset,
-        make_reference(dataset.split("reference"), dataset.field_std),
-        setting.observed,
-        {task: optimum(posterior) for task, posterior in posteriors.items()},
-    )
-    tables = [score_sampled(judge, task) for task in sampled]
-    for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
-        tables.append(score_control(judge, control, _control_row(labels, seed, dataset, loaded, control)))
-    write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
+    with timed(out):
+        dataset = load_dataset(data)
+        loaded = load_prior(prior, dataset.pde)
+        sampled = [task for path in sorted(samples) for task in read_samples(path)]
+        labels = check_samples(sampled, dataset, seed)
+        setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
+        posteriors = exact_posteriors(setting, loaded)
+        judge = Judge(
+            dataset,
+            make_reference(dataset.split("reference"), dataset.field_std),
+            setting.observed,
+            {task: optimum(posterior) for task, posterior in posteriors.items()},
+        )
+        tables = [score_sampled(judge, task) for task in sampled]
+        for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
+            tables.append(score_control(judge, control, _control_row(labels, seed, dataset, loaded, control)))
+        write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
 
 
 def read_samples(path: Path) -> Iterator[Sampled]:

@@ -12,6 +12,7 @@ from jensenbench.errors import UnknownName, UserError
 from jensenbench.importers.conventions import Imported
 from jensenbench.provenance import digest_file
 from jensenbench.store import SPLITS
+from jensenbench.timing import timed
 
 MEANINGLESS = "residuals of these data are meaningless: compare by rel. L2, mean MSE, std MSE; use a prior of power 0"
 SHARES = {"train": 0.6, "validation": 0.05, "test": 0.05, "reference": 0.3}  # of the file, where no sizes are given
@@ -35,11 +36,12 @@ def run(
         label: name of the data in every table, ``{pde}-{format}-{n}`` by default.
         splits: states of each split, consecutive ranges of the file; empty means fixed shares of it.
     """
-    found = importers.read(file, format, pde, settings)
-    parts = split_ranges(found.states, splits)
-    name = label or f"{pde}-{format}-{found.pde.config.n}"
-    source = f"{file.name} sha256:{digest_file(file)}"
-    write_dataset(out, found.pde, parts, seed=seed, label=name, source=source)
+    with timed(out):
+        found = importers.read(file, format, pde, settings)
+        parts = split_ranges(found.states, splits)
+        name = label or f"{pde}-{format}-{found.pde.config.n}"
+        source = f"{file.name} sha256:{digest_file(file)}"
+        write_dataset(out, found.pde, parts, seed=seed, label=name, source=source)
     print("\n".join(_summary(file, found, load_dataset(out), parts)))
 
 

@@ -1,6 +1,7 @@
 """Stage ``observe``: masks, observation noise and truths, drawn once and read by every method."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,7 +39,7 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
 def load_observation(path: Path, task: str) -> MaskObservation:
     """Stored observation of all instances (I, C, *grid) of a task."""
     with store.open_hdf5(path) as file:
-        group = file[task]
+        group: Any = file[task]
         mask = torch.from_numpy(np.asarray(group["mask"])).bool()
         values = torch.from_numpy(np.asarray(group["values"]))
         return MaskObservation(mask, values, float(group.attrs["noise_std"]))

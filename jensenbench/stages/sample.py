@@ -1,12 +1,9 @@
 """Stage ``sample``: one method's variant draws states for all tasks of one (PDE, prior, seed)."""
 
-import resource
-import socket
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.problem import MaskObservation, Problem, Task
 from jensenbench.registry import load_method
 from jensenbench.stages.observe import load_observation
+from jensenbench.timing import usage
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,6 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 def _provenance(job: _Job, command: str) -> dict[str, Any]:
     modules = ["jensenbench.stages.sample", f"methods.{job.cell.method}", f"pdes.{job.dataset.pde.name}"]
     settings = run_settings(job.tier, job.cell)
-    device = torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else "cpu"
     return {
         "config_json": store.canonical_json(settings),
         "config_digest": provenance.digest_text(store.canonical_json(settings)),
@@ -168,10 +165,7 @@ def _provenance(job: _Job, command: str) -> dict[str, Any]:
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
         "command": command,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "device": device,
-        "host": socket.gethostname(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **usage(job.device),
     }
 
 

@@ -1,0 +1,39 @@
+"""What a job cost the machine; kept apart from the results, which equal inputs determine."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jensenbench import store
+
+CPU = torch.device("cpu")
+
+
+def usage(device: torch.device = CPU) -> dict[str, Any]:
+    """Peak memory of this process so far in MiB, device, host, and the time now."""
+    return {
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "host": socket.gethostname(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def timed(product: Path, device: torch.device = CPU) -> Iterator[list[float]]:
+    """Write ``<product>.timing.json`` beside a stage's product when the block ends without an error.
+
+    The block may append seconds that earlier, killed runs of the same job have spent.
+    """
+    started, earlier = time.perf_counter(), []
+    yield earlier
+    seconds = time.perf_counter() - started + sum(earlier)
+    text = store.canonical_json({"seconds": seconds, **usage(device)})
+    store.write_text(product.with_suffix(".timing.json"), f"{text}\n")
