@@ -22,12 +22,14 @@ class UNetSettings:
 
 
 class UNet(nn.Module):
-    """Two-level residual U-Net on 2 x 2 pixel blocks, for fields of any size.
+    """Two-level residual U-Net on 2 x 2 pixel blocks between pixelwise networks, for fields of any size.
 
-    Pixel unshuffling halves the grid at once, so that all convolutions run on a quarter of the
-    points. GroupNorm, SiLU, feature-wise scale and shift from the noise level (FiLM, Perez et al.
-    2018). Two coordinate channels tell positions apart: boundary conditions break translation
-    invariance. Channels-last memory. About 1.4 M parameters at width 64.
+    Pixel unshuffling halves the grid at once, so that all 3 x 3 convolutions run on a quarter of the
+    points. Feature-wise scale and shift from the noise level (FiLM, Perez et al. 2018), SiLU, GroupNorm
+    inside blocks. The first and last layers act on single points at full resolution, without
+    normalisation: removing little noise needs a gain of 1/sigma and sharp thresholds, which normalised
+    3 x 3 features learn slowly. Two coordinate channels tell positions apart, since boundary
+    conditions break translation invariance. Channels-last memory.
 
     Args:
         channels: C of the states.
@@ -42,18 +44,21 @@ class UNet(nn.Module):
             raise UserError(f"backbone 'unet' needs two grid axes, the state has {len(shape)}")
         if settings.width < 8 or settings.width % 8 or settings.blocks < 1 or settings.embedding < 8:
             raise UserError(f"backbone 'unet': {settings} needs width in multiples of 8, blocks >= 1, embedding >= 8")
-        width, size = settings.width, settings.embedding
+        width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
         self.register_buffer("places", _places(shape), persistent=False)
         self.embed = NoiseEmbedding(size)
-        self.enter = nn.Conv2d(4 * (channels + 2), width, 3, padding=1)
+        self.enter, self.enter_film = nn.Conv2d(channels + 2, 2 * pixel, 1), FiLM(size, 2 * pixel)
+        self.gather = nn.Conv2d(2 * pixel, pixel, 1)
         self.down = _blocks(width, width, size, settings.blocks)
         self.coarsen = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.middle = _blocks(2 * width, 2 * width, size, settings.blocks)
         self.refine = nn.Conv2d(2 * width, width, 3, padding=1)
         self.up = _blocks(2 * width, width, size, settings.blocks)
         self.normalise = nn.GroupNorm(8, width)
-        self.leave = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        self.scatter = nn.Conv2d(width, width, 1)
+        self.mix, self.mix_film = nn.Conv2d(3 * pixel, 2 * pixel, 1), FiLM(size, 2 * pixel)
+        self.leave = nn.Conv2d(2 * pixel, channels, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -65,13 +70,20 @@ class UNet(nn.Module):
         h = torch.cat([x, self.places.to(x).expand(len(x), -1, -1, -1)], 1)
         if any(self._padding):
             h = functional.pad(h, (0, self._padding[1], 0, self._padding[0]), mode="replicate")
-        h = functional.pixel_unshuffle(h, 2).contiguous(memory_format=torch.channels_last)
-        fine = _run(self.down, self.enter(h), level)
-        coarse = _run(self.middle, self.coarsen(fine), level)
-        coarse = functional.interpolate(self.refine(coarse), scale_factor=2.0, mode="nearest")
+        pixels = functional.silu(self.enter_film(self.enter(h), level))
+        context = functional.pixel_shuffle(self._context(self.gather(pixels), level), 2)
+        h = torch.cat([context, pixels], 1).contiguous(memory_format=torch.channels_last)
+        h = self.leave(functional.silu(self.mix_film(self.mix(h), level)))
+        return h[..., :rows, :columns]
+
+    def _context(self, pixels: Tensor, level: Tensor) -> Tensor:
+        """Features of each 2 x 2 block (b, width, n0/2, n1/2) from those of its points and its surroundings."""
+        h = functional.pixel_unshuffle(pixels, 2).contiguous(memory_format=torch.channels_last)
+        fine = _run(self.down, h, level)
+        coarse = self.refine(_run(self.middle, self.coarsen(fine), level))
+        coarse = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
         h = _run(self.up, torch.cat([fine, coarse], 1), level)
-        h = self.leave(functional.silu(self.normalise(h)))
-        return functional.pixel_shuffle(h, 2)[..., :rows, :columns]
+        return self.scatter(functional.silu(self.normalise(h)))
 
 
 class NoiseEmbedding(nn.Module):
@@ -82,12 +94,24 @@ class NoiseEmbedding(nn.Module):
     def __init__(self, size: int):
         super().__init__()
         half = size // 4
-        self.register_buffer("frequencies", torch.exp(torch.linspace(log(0.5), log(32.0), half)), persistent=False)
+        self.register_buffer("frequencies", torch.exp(torch.linspace(log(0.5), log(6.0), half)), persistent=False)
         self.layers = nn.Sequential(nn.Linear(2 * half, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
 
     def forward(self, label: Tensor) -> Tensor:
         phase = label[:, None] * self.frequencies
         return self.layers(torch.cat([phase.cos(), phase.sin()], 1))
+
+
+class FiLM(nn.Module):
+    """Feature-wise scale and shift by the noise level."""
+
+    def __init__(self, embedding: int, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, h: Tensor, level: Tensor) -> Tensor:
+        scale, shift = self.linear(level)[:, :, None, None].chunk(2, 1)
+        return h * (1 + scale) + shift
 
 
 class Block(nn.Module):
@@ -96,15 +120,14 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, embedding: int):
         super().__init__()
         self.first_norm, self.first = nn.GroupNorm(8, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.film = nn.Linear(embedding, 2 * outputs)
+        self.film = FiLM(embedding, outputs)
         self.second_norm, self.second = nn.GroupNorm(8, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         h = self.first(functional.silu(self.first_norm(x)))
-        scale, shift = self.film(level)[:, :, None, None].chunk(2, 1)
-        h = self.second_norm(h) * (1 + scale) + shift
+        h = self.film(self.second_norm(h), level)
         return self.skip(x) + self.second(functional.silu(h))
 
 
