@@ -50,9 +50,9 @@ class TrainingSettings:
 
     power: int = 1
     backbone: str = "unet"
-    steps: int = 3700
+    steps: int = 3000
     batch: int = 32
-    lr: float = 2e-3
+    lr: float = 4e-3
     flat: float = 0.3
     weight_decay: float = 0.01
     ema: float = 0.02

@@ -1,5 +1,7 @@
 """Exact priors obey every law of a posterior mean, and the checks catch priors that do not."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from jensenbench.denoiser import Denoiser
 from jensenbench.noise import KeyedNoise
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
+from jensenbench.priors.network import NetworkPrior
+from jensenbench.priors.training import Trainer, TrainingData, parse_settings
 from jensenbench.registry import make_pde
 
 
@@ -89,3 +93,23 @@ def test_spoilt_priors_are_caught(spoil, law):
     prior, states = gaussian_case("poisson")
     failed = [check.name for check in check_prior(spoil(prior), states, exact=True).failures]
     assert any(name.startswith(law) for name in failed), failed
+
+
+def train_network(folder: Path) -> tuple[NetworkPrior, Tensor]:
+    pde = make_pde("darcy", {"n": 8})
+    data = pde.generate(range(1200), seed=0)
+    codec = Codec.fit(pde, data[:800], power=1)
+    settings, backbone = parse_settings({"steps": 400, "width": 32})
+    parts = TrainingData(pde, codec, data[:800], data[800:900], "darcy")
+    trainer = Trainer(settings, backbone, parts, seed=0, state_dir=folder, device=torch.device("cpu"))
+    return trainer.run(), codec.encode(data[900:])
+
+
+@pytest.mark.slow
+def test_a_trained_network_passes_and_a_shrunk_one_does_not(tmp_path):
+    prior, states = train_network(tmp_path)
+    report = check_prior(prior, states, exact=False)
+    assert report.passed, str(report)
+    failed = [check.name for check in check_prior(Shrunk(prior), states, exact=False).failures]
+    assert any(name.startswith("scaling") for name in failed), failed
+    assert any(name.startswith("error orthogonal to D") for name in failed), failed
