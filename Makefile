@@ -30,7 +30,7 @@ reproduce: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@echo "Running the fast tests ..."
-	@$(PYTEST) --timeout 300 -n $(JOBS) -m "not slow and not slurm"
+	@$(PYTEST) --timeout 300 -n $(JOBS) --dist loadfile -m "not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests ..."

@@ -55,13 +55,9 @@ class Checkout:
         """Bytes of the files that depend on the inputs alone."""
         return {name: (self.root / "results" / "micro" / name).read_bytes() for name in PROMISED}
 
-    def planned(self, *arguments: str) -> dict[str, int]:
-        """Number of jobs of each rule that a run would start."""
-        return count_jobs(self.dry_run(*arguments))
-
-    def dry_run(self, *arguments: str) -> str:
-        """What Snakemake would do in the tier micro."""
-        done = self.snakemake("--config", "tier=micro", "-n", *arguments)
+    def dry_run(self, tier: str = "micro") -> str:
+        """What Snakemake would do in a tier."""
+        done = self.snakemake("-n", "--config", f"tier={tier}")
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 

@@ -32,26 +32,32 @@ def descendants(process: subprocess.Popen, words: str) -> list[psutil.Process]:
     return found
 
 
-def kill_group(process: subprocess.Popen) -> None:
+def kill_group(process: subprocess.Popen) -> int:
+    """Kill everything at once, as a machine that goes down does."""
+    jobs = descendants(process, "-m jensenbench")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    return len(jobs)
 
 
-def kill_scheduler(process: subprocess.Popen) -> None:
+def kill_scheduler(process: subprocess.Popen) -> int:
     """Kill Snakemake alone; its jobs must not outlive it."""
     jobs = descendants(process, "-m jensenbench")
-    for scheduler in descendants(process, "snakemake")[:1]:
-        scheduler.kill()
+    (scheduler,) = descendants(process, "snakemake --nolock")
+    scheduler.kill()
     process.wait(timeout=30)
     _, alive = psutil.wait_procs(jobs, timeout=20)
     assert not alive, [job.cmdline() for job in alive]
+    return len(jobs)
 
 
-def kill_job(process: subprocess.Popen) -> None:
+def kill_job(process: subprocess.Popen) -> int:
     """Kill a job alone; Snakemake starts it again and the run ends well."""
-    for job in descendants(process, "-m jensenbench")[-1:]:
+    jobs = descendants(process, "-m jensenbench")
+    for job in jobs[-1:]:
         job.kill()
     assert process.wait(timeout=900) == 0
+    return len(jobs)
 
 
 @pytest.mark.parametrize("seed", [0])
@@ -60,13 +66,14 @@ def test_a_killed_run_ends_with_the_same_bytes(seed, new_checkout):
     undisturbed = new_checkout("undisturbed")
     undisturbed.reproduce()
     length = time.monotonic() - began
-    killed, chance = new_checkout("killed"), random.Random(seed)
+    killed, chance, ended = new_checkout("killed"), random.Random(seed), 0
     for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):
         process = start(killed)
         try:
             process.wait(timeout=chance.uniform(0.15, 0.6) * length)
         except subprocess.TimeoutExpired:
-            kill(process)
+            ended += kill(process)
+    assert ended, "no kill met a running job"
     killed.reproduce()
     assert killed.results() == undisturbed.results()
 
