@@ -1,8 +1,7 @@
 """A tier: which data, priors, methods and tasks a run holds. YAML outside, frozen dataclasses inside."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +129,12 @@ class Tier:
             if cell.key == key:
                 return cell
         raise UnknownName("cell", key, [cell.key for cell in self.cells])
+
+    def run_settings(self, cell: Cell) -> dict[str, Any]:
+        """Everything of the configuration on which a sampling job's numbers depend."""
+        shared = ("instances", "draws", "samples", "batch", "budget", "device", "threads")
+        counts = {key: getattr(self, key) for key in shared}
+        return {"method": asdict(cell.config), "tasks": list(cell.tasks), **counts}
 
     def _wanted(self, entry: PDEEntry, prior: str, options: VariantEntry) -> bool:
         kind_fits = not options.kinds or self.prior_kind(prior) in options.kinds
@@ -274,9 +279,3 @@ def _refuse_duplicates(labels: list[str]) -> None:
     repeated = {label for label in labels if labels.count(label) > 1}
     if repeated:
         raise UserError(f"several PDEs of the tier are labelled {sorted(repeated)}; give them a `label:`")
-
-
-def write_resolved(raw: Mapping[str, Any], path: Path) -> None:
-    """Write plain settings as JSON, which every stage reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(raw, sort_keys=True, indent=1))

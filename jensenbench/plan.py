@@ -4,7 +4,6 @@ Loading a plan needs no torch: it is made by a subprocess and kept until the con
 sources change.
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -109,7 +108,7 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
         "code": digest_sources(
             ["jensenbench.stages.sample", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]
         ),
-        "settings": digest_text(store.canonical_json(run_settings(tier, cell))),
+        "settings": digest_text(store.canonical_json(tier.run_settings(cell))),
         "tasks": list(cell.tasks),
         "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
     }
@@ -127,14 +126,6 @@ def _check_jobs(tier: "Tier") -> dict[str, dict[str, str]]:
         }
         for kind, module in plugins
     }
-
-
-def run_settings(tier: "Tier", cell: "Cell") -> dict[str, Any]:
-    """Everything of the configuration on which a sampling job's numbers depend."""
-    counts = {
-        key: getattr(tier, key) for key in ("instances", "draws", "samples", "batch", "budget", "device", "threads")
-    }
-    return {"method": dataclasses.asdict(cell.config), "tasks": list(cell.tasks), **counts}
 
 
 def _gpus(tier: "Tier") -> int:

@@ -1,27 +1,24 @@
-"""Priors by kind: built from data, saved, loaded."""
+"""Priors as files: saved by the stage that builds them, loaded by all others."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from jensenbench import store
 from jensenbench.codec import Codec
-from jensenbench.dataset import Dataset
 from jensenbench.denoiser import Denoiser
-from jensenbench.errors import UnknownName, UserError
+from jensenbench.errors import UserError
 from jensenbench.pde import PDE
-from jensenbench.priors.backbones import build_backbone
+from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.network import NetworkPrior
-from jensenbench.priors.training import Trainer, TrainingData, parse_settings
 from jensenbench.registry import configure
 
 FORMAT = 1
@@ -29,23 +26,12 @@ _METADATA = "jensenbench"  # one key: the library writes several in random order
 
 
 @dataclass(frozen=True)
-class GaussianSettings:
-    """Settings of an exact Gaussian prior: the codec's power."""
-
-    power: int = 1
-
-
-@dataclass(frozen=True)
 class BuiltPrior:
-    """A prior fresh from its stage: the denoiser, its codec, and the settings that made it.
-
-    ``trainer`` holds the resumable state of a trained one.
-    """
+    """A prior fresh from its stage: the denoiser, its codec, and the settings that made it."""
 
     denoiser: GaussianPrior | NetworkPrior
     codec: Codec
     settings: Mapping[str, Any]
-    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -58,52 +44,6 @@ class LoadedPrior:
     kind: str
     digest: str
     meta: Mapping[str, Any]
-
-
-def build_prior(
-    kind: str,
-    settings: Mapping[str, Any],
-    dataset: Dataset,
-    *,
-    seed: int,
-    state_dir: Path,
-    device: torch.device | str = "cpu",
-    label: str = "prior",
-) -> BuiltPrior:
-    """Build or train a prior of a data file's PDE.
-
-    Args:
-        kind: ``gaussian`` or ``network``; a mixture has no file: construct ``MixturePrior``.
-        settings: entry of the config, with or without ``kind``.
-        state_dir: folder of resumable training state.
-    """
-    settings = {key: value for key, value in settings.items() if key != "kind"}
-    if kind == "gaussian":
-        return _build_gaussian(settings, dataset)
-    if kind == "network":
-        return _train_network(settings, dataset, seed, state_dir, torch.device(device), label)
-    raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))
-
-
-def _build_gaussian(settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
-    chosen = configure("gaussian prior setting", GaussianSettings(), settings)
-    if dataset.source != "generated":
-        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
-    codec = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
-    return BuiltPrior(GaussianPrior.of_pde(dataset.pde, codec), codec, asdict(chosen))
-
-
-def _train_network(
-    settings: Mapping[str, Any], dataset: Dataset, seed: int, state_dir: Path, device: torch.device, label: str
-) -> BuiltPrior:
-    training, backbone = parse_settings(settings)
-    states = dataset.split("train")
-    codec = Codec.fit(dataset.pde, states, power=training.power)
-    data = TrainingData(dataset.pde, codec, states, dataset.split("validation"), dataset.digest)
-    trainer = Trainer(training, backbone, data, seed=seed, state_dir=state_dir, device=device, label=label)
-    prior = trainer.run()
-    chosen = {**asdict(training), **asdict(backbone), "precision": prior.precision}
-    return BuiltPrior(prior, codec, chosen, trainer)
 
 
 def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int, data_digest: str) -> None:
@@ -168,11 +108,10 @@ def _restore(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor])
 
 
 def _restore_network(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> NetworkPrior:
-    settings = dict(meta["settings"])
-    precision = settings.pop("precision")
-    training, backbone = parse_settings(settings)
-    module = build_backbone(training.backbone, meta["shape"][0], meta["shape"][1:], backbone)
-    prior = NetworkPrior(module, meta["shape"], precision=precision)
+    name, shape = meta["settings"]["backbone"], meta["shape"]
+    settings = configure(f"{name} setting", find_backbone(name).settings, meta["settings"]["backbone_settings"])
+    module = build_backbone(name, shape[0], shape[1:], settings)
+    prior = NetworkPrior(module, shape, precision=meta["settings"]["precision"])
     prior.load(tensors)
     module.eval().requires_grad_(False)
     return prior

@@ -20,7 +20,6 @@ from jensenbench.errors import BudgetExceeded, Diverged, UserError
 from jensenbench.meter import COUNTS, Meter, MeteredDenoiser, MeteredProblem
 from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise
-from jensenbench.plan import run_settings
 from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.problem import MaskObservation, Problem, Task
 from jensenbench.registry import load_method
@@ -153,7 +152,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 def _provenance(job: _Job, command: str) -> dict[str, Any]:
     modules = ["jensenbench.stages.sample", f"methods.{job.cell.method}", f"pdes.{job.dataset.pde.name}"]
-    settings = run_settings(job.tier, job.cell)
+    settings = job.tier.run_settings(job.cell)
     return {
         "config_json": store.canonical_json(settings),
         "config_digest": provenance.digest_text(store.canonical_json(settings)),

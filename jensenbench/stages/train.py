@@ -8,7 +8,8 @@ import torch
 
 from jensenbench.dataset import load_dataset
 from jensenbench.devices import pick_device
-from jensenbench.priors import build_prior, save_prior
+from jensenbench.priors import save_prior
+from jensenbench.priors.building import build_prior
 from jensenbench.timing import timed
 
 
@@ -32,10 +33,10 @@ def run(
     with timed(out, target) as earlier:
         dataset = load_dataset(data)
         name = f"{dataset.label}/{label}/{seed}"
-        built = build_prior(
+        built, trainer = build_prior(
             settings["kind"], settings, dataset, seed=seed, state_dir=state_dir, device=target, label=f"train {name}"
         )
         save_prior(out, built, pde=dataset.pde, label=label, seed=seed, data_digest=dataset.digest)
-        if built.trainer:
-            built.trainer.finish()
-            earlier.append(built.trainer.seconds_before)
+        if trainer:
+            trainer.finish()
+            earlier.append(trainer.seconds_before)

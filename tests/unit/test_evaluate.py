@@ -15,7 +15,8 @@ from jensenbench.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
 from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.noise import KeyedNoise
-from jensenbench.priors import build_prior, load_prior, save_prior
+from jensenbench.priors import load_prior, save_prior
+from jensenbench.priors.building import build_prior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.problem import Problem, find_task
 from jensenbench.registry import make_pde
@@ -47,7 +48,7 @@ class Bench:
         splits = {name: pde.generate(range(at, at + count), seed=0) for name, (at, count) in starts.items()}
         write_dataset(root / "data.h5", pde, splits, seed=0)
         self.dataset: Dataset = load_dataset(root / "data.h5")
-        built = build_prior("gaussian", {"kind": "gaussian"}, self.dataset, seed=0, state_dir=root)
+        built, _ = build_prior("gaussian", {"kind": "gaussian"}, self.dataset, seed=0, state_dir=root)
         save_prior(root / "prior.safetensors", built, pde=pde, label="exact", seed=0, data_digest=self.dataset.digest)
         self.prior = load_prior(root / "prior.safetensors", pde)
         self.data = {

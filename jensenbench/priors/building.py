@@ -1,0 +1,71 @@
+"""Priors built from data: the exact one of an affine PDE, or a trained network."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jensenbench.codec import Codec
+from jensenbench.dataset import Dataset
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.priors import BuiltPrior
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.training import Trainer, TrainingData, parse_settings
+from jensenbench.registry import configure
+
+
+@dataclass(frozen=True)
+class GaussianSettings:
+    """Settings of an exact Gaussian prior: the codec's power."""
+
+    power: int = 1
+
+
+def build_prior(
+    kind: str,
+    settings: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    seed: int,
+    state_dir: Path,
+    device: torch.device | str = "cpu",
+    label: str = "prior",
+) -> tuple[BuiltPrior, Trainer | None]:
+    """Build or train a prior of a data file's PDE.
+
+    Args:
+        kind: ``gaussian`` or ``network``; a mixture has no file: construct ``MixturePrior``.
+        settings: entry of the config, with or without ``kind``.
+        state_dir: folder of resumable training state.
+
+    Returns the prior and, where it was trained, the trainer that holds the resumable state.
+    """
+    settings = {key: value for key, value in settings.items() if key != "kind"}
+    if kind == "gaussian":
+        return _build_gaussian(settings, dataset), None
+    if kind == "network":
+        return _train_network(settings, dataset, seed, state_dir, torch.device(device), label)
+    raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))
+
+
+def _build_gaussian(settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
+    chosen = configure("gaussian prior setting", GaussianSettings(), settings)
+    if dataset.source != "generated":
+        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+    codec = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
+    return BuiltPrior(GaussianPrior.of_pde(dataset.pde, codec), codec, asdict(chosen))
+
+
+def _train_network(
+    settings: Mapping[str, Any], dataset: Dataset, seed: int, state_dir: Path, device: torch.device, label: str
+) -> tuple[BuiltPrior, Trainer]:
+    training, backbone = parse_settings(settings)
+    states = dataset.split("train")
+    codec = Codec.fit(dataset.pde, states, power=training.power)
+    data = TrainingData(dataset.pde, codec, states, dataset.split("validation"), dataset.digest)
+    trainer = Trainer(training, backbone, data, seed=seed, state_dir=state_dir, device=device, label=label)
+    prior = trainer.run()
+    chosen = {**asdict(training), "backbone_settings": asdict(backbone), "precision": prior.precision}
+    return BuiltPrior(prior, codec, chosen), trainer
