@@ -56,6 +56,8 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
     """All jobs of a tier: what they read, which digests make them stale, what they ask of the machine."""
     root = f"results/{tier.name}"
     pairs = [(entry, prior) for entry in tier.pdes for prior in entry.priors]
+    for entry, prior in pairs:
+        _check_prior(tier, entry, prior)
     return {
         "tier": tier.name,
         "publish": tier.publish,
@@ -71,6 +73,26 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "checks": _check_jobs(tier),
         "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in _SHARED.items()},
     }
+
+
+def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
+    """Refuse a prior that cannot be built for a PDE before anything runs."""
+    from jensenbench.priors.building import GaussianSettings
+    from jensenbench.priors.training import parse_settings
+    from jensenbench.registry import configure, make_pde
+
+    settings = tier.prior_settings(prior)
+    kind = settings.pop("kind")
+    if kind == "network":
+        parse_settings(settings)
+        return
+    configure(f"setting of prior {prior!r}", GaussianSettings(), settings)
+    exact = not entry.source and make_pde(entry.name, entry.settings).affine()
+    if kind == "mixture" or not exact:
+        raise UserError(
+            f"{entry.label} has no exact {kind} prior (prior {prior!r}): only generated data of an affine PDE have a "
+            "gaussian one; give it a prior of kind network"
+        )
 
 
 def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:

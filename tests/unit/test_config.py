@@ -6,6 +6,7 @@ import pytest
 
 from jensenbench.config import parse_tier, read_tier, read_yaml
 from jensenbench.errors import UserError
+from jensenbench.plan import make_plan
 from jensenbench.provenance import ROOT
 
 TIERS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
@@ -46,6 +47,21 @@ def test_shipped_tiers_are_valid(name):
 def test_mistakes_are_named_with_a_remedy(micro, change, message):
     with pytest.raises(UserError, match=message):
         parse_tier(copy.deepcopy(micro) | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pdes": [{"pde": "darcy", "settings": {"n": 8}, "priors": ["gaussian-p1"]}]}, "no exact gaussian prior"),
+        ({"priors": {"gaussian-p1": {"kind": "mixture"}}}, "no exact mixture prior"),
+        ({"priors": {"gaussian-p1": {"kind": "gaussian", "powr": 1}}}, "did you mean 'power'"),
+        ({"priors": {"gaussian-p1": {"kind": "network", "stepz": 1}}}, "did you mean 'steps'"),
+        ({"priors": {"gaussian-p1": {"kind": "network", "backbone": "unit"}}}, "did you mean 'unet'"),
+    ],
+)
+def test_priors_that_cannot_be_built_are_refused_before_anything_runs(micro, change, message):
+    with pytest.raises(UserError, match=message):
+        make_plan(parse_tier(copy.deepcopy(micro) | change), ROOT / "config.json")
 
 
 def test_two_pdes_of_one_label_are_refused(micro):
