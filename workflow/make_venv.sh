@@ -24,8 +24,8 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 
 log=$venv/install.log
-count=$(cat requirements*.txt | grep -c ==)
-echo "Installing the locked packages of $requirements into $venv (one to three minutes; up to $count packages, log: $log) ..."
+count=$(grep -c == "$requirements")
+echo "Installing the locked packages of $requirements into $venv (one to three minutes; $count packages, log: $log) ..."
 if ! "$venv/bin/python" -m pip install --disable-pip-version-check --retries 2 --progress-bar off -r "$requirements" >"$log" 2>&1; then
     if grep -qE 'Failed to establish a new connection|Name or service not known|name resolution|Network is unreachable|Connection refused|NewConnectionError|ProxyError|Read timed out' "$log"; then
         stop "no network: pip could not reach its package index (log: $log); connect, or set PIP_INDEX_URL to a mirror, and run make again"

@@ -1,4 +1,4 @@
-"""Stage ``collect``: join the evaluations of a tier, or other people's tables, into one set of tables."""
+"""Stage ``collect``: join the evaluations of a tier into one set of tables."""
 
 from pathlib import Path
 
@@ -35,19 +35,6 @@ def read_tables(folder: Path) -> Tables:
         raise UserError(f"{folder}: metrics of run {min(orphans)} have no row in runs.csv.gz; evaluate it again")
     tables["runs"]["reason"] = tables["runs"]["reason"].fillna("")
     return tables
-
-
-def merge_published(runs: pd.DataFrame, metrics: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Add the runs of a published folder (``runs`` and ``metrics`` alone) that are not here yet, by run_id."""
-    theirs = {name: _read(folder / f"{name}.csv.gz", COLUMNS[name]) for name in ("runs", "metrics")}
-    new = set(theirs["runs"]["run_id"]) - set(runs["run_id"])
-    added = {
-        name: table.set_index("run_id", drop=False).loc[lambda t: t.index.isin(new)] for name, table in theirs.items()
-    }
-    together = {
-        name: pd.concat([ours, added[name]], ignore_index=True) for name, ours in (("runs", runs), ("metrics", metrics))
-    }
-    return together["runs"], together["metrics"]
 
 
 def refuse_duplicates(runs: pd.DataFrame) -> None:

@@ -265,15 +265,3 @@ def test_collect_refuses_another_schema(bench):
     store.write_csv(one / "runs.csv.gz", runs.drop(columns="nfe"))
     with pytest.raises(UserError, match="nfe"):
         collect.run(folders=[one], out=bench.root / "all")
-
-
-def test_published_runs_are_added_once(bench, evaluated):
-    runs, metrics = evaluated["runs"], evaluated["metrics"]
-    few = runs[runs["method"] == "edm"]
-    mine = metrics[metrics["run_id"].isin(few["run_id"])]
-    folder = bench.root / "published"
-    store.write_csv(folder / "runs.csv.gz", runs)
-    store.write_csv(folder / "metrics.csv.gz", metrics)
-    merged, values = collect.merge_published(few, mine, folder)
-    assert sorted(merged["run_id"]) == sorted(runs["run_id"])
-    assert len(values) == len(metrics)

@@ -1,13 +1,16 @@
 """What a run would do, without doing it: profiles, configuration, GPUs, formats."""
 
 import fcntl
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from checkouts import ROOT, count_jobs
+from snakemake_executor_plugin_slurm.partitions import get_best_partition, read_partition_file
 
 from jensenbench import gpus
 
@@ -138,3 +141,10 @@ def test_no_rule_runs_python_inside_snakemake():
 def test_the_paths_of_the_rules_are_relative():
     for path in [Path(ROOT, "Snakefile"), *(ROOT / "workflow" / "rules").glob("*.smk")]:
         assert '"/' not in path.read_text(), path
+
+
+@pytest.mark.parametrize(("gpu", "partition"), [(0, "cpu"), (1, "gpu")])
+def test_jobs_go_to_the_partition_that_fits(gpu, partition):
+    partitions = read_partition_file(ROOT / "slurm" / "partitions.yaml")
+    job = SimpleNamespace(name="job", threads=1, resources={"gpu": gpu, "mem_mb": 4000, "runtime": 60})
+    assert get_best_partition(partitions, job, logging.getLogger()) == partition
