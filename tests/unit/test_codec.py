@@ -108,6 +108,19 @@ def test_power_two_is_the_negative_laplacian_of_the_scheme(n):
     assert torch.equal(raised[:, 0], data[:, 0])
 
 
+@pytest.mark.parametrize("n", [9, 16, 33])
+@pytest.mark.parametrize("power", [1, 2])
+def test_an_error_on_the_edge_costs_no_more_residual_than_one_inside(n, power):
+    pde = make_pde("poisson", {"n": n})
+    codec = Codec(pde, shift=[0.0] * 2, scale=[1.0] * 2, power=power)
+    edge = torch.ones(n, n, dtype=torch.bool)
+    edge[1:-1, 1:-1] = False
+    noise = torch.randn(64, 2, n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise[:, 0] = 0
+    cost = [pde.terms(codec.decode(noise * where))["laplacian"].square().mean() for where in (edge, ~edge)]
+    assert cost[0] <= cost[1]
+
+
 @pytest.mark.parametrize(("basis", "period"), [("fourier", 1), ("cosine_fourier", 2)])
 def test_a_harmonic_is_multiplied_by_one_plus_its_squared_wave_number(basis, period):
     n, m, p, q = 12, 11, 4, 3
