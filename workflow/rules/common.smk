@@ -17,7 +17,8 @@ from jensenbench.gpus import count_gpus
 from jensenbench.plan import load_plan
 from jensenbench.store import Layout, write_text
 
-RETRIES = 2
+ATTEMPTS = 3
+RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0  # inside a Slurm job, trying again is the submitter's part
 LOCK = Path("results/.lock")
 HELD = []  # open lock files: a lock lives as long as its process
 

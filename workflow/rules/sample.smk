@@ -15,7 +15,7 @@ rule sample:
         mem_mb=growing("cells", "mem_mb"),
         runtime=growing("cells", "runtime"),
         gpu=gpus("cells"),
-        last=lambda wildcards, attempt: "--last-attempt" if attempt > RETRIES else "",
+        last=lambda wildcards, attempt: "--last-attempt" if attempt >= ATTEMPTS else "",
     params:
         tier=TIER,
         code=entry("cells", "code"),
