@@ -92,6 +92,7 @@ class Tier:
     methods: Mapping[str, Mapping[str, VariantEntry]]
 
     def pde(self, label: str) -> PDEEntry:
+        """The entry of a PDE by its label."""
         for entry in self.pdes:
             if entry.label == label:
                 return entry
@@ -101,6 +102,7 @@ class Tier:
         return self.pde(label).tasks
 
     def prior_settings(self, prior: str) -> dict[str, Any]:
+        """Settings of a prior by its label, ``kind`` among them."""
         if prior not in self.priors:
             raise UnknownName("prior", prior, self.priors)
         return dict(self.priors[prior])
@@ -125,6 +127,7 @@ class Tier:
         )
 
     def cell(self, key: str) -> Cell:
+        """A sampling job by ``pde/prior/method/variant``."""
         for cell in self.cells:
             if cell.key == key:
                 return cell

@@ -36,6 +36,7 @@ class Meter:
         self._batch, self._batch_start = batch, self.rows["nfe"]
 
     def count(self, what: str, rows: int) -> None:
+        """Add rows to a count; raises BudgetExceeded when the batch has spent its network evaluations."""
         self.rows[what] += rows
         if what == "nfe" and self.states and self.rows["nfe"] - self._batch_start > self.budget * self._batch:
             raise BudgetExceeded(f"more than the budget of {self.budget:g} network evaluations a state")
