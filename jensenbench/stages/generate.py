@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from jensenbench.config import DataConfig, Tier
 from jensenbench.dataset import SPLIT_START, write_dataset
 from jensenbench.pde import PDE
+from jensenbench.progress import progress
 from jensenbench.registry import make_pde
 from jensenbench.timing import timed
 
@@ -26,13 +26,13 @@ def run(*, tier: Tier, label: str, out: Path) -> None:
 
 def _generate(pde: PDE, label: str, data: DataConfig) -> dict[str, Tensor]:
     splits = {}
-    with tqdm(total=sum(data.sizes.values()), desc=f"generate {label}", unit="state", disable=None) as bar:
-        for split, count in data.sizes.items():
-            parts = []
-            for start in range(0, count, CHUNK):
-                first = SPLIT_START[split] + start
-                indices = range(first, first + min(CHUNK, count - start))
-                parts.append(pde.generate(indices, seed=data.seed))
-                bar.update(len(indices))
-            splits[split] = torch.cat(parts)
+    for split, count in data.sizes.items():
+        starts = range(0, count, CHUNK)
+        parts = [
+            pde.generate(
+                range(SPLIT_START[split] + start, SPLIT_START[split] + min(start + CHUNK, count)), seed=data.seed
+            )
+            for start in progress(starts, label=f"generate {label} {split}", unit=f"chunk of {CHUNK} states")
+        ]
+        splits[split] = torch.cat(parts)
     return splits

@@ -10,7 +10,6 @@ from typing import Any
 import h5py
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from jensenbench import provenance, store
 from jensenbench.config import Cell, Tier
@@ -22,6 +21,7 @@ from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise
 from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.problem import MaskObservation, Problem, Task
+from jensenbench.progress import progress
 from jensenbench.registry import load_method
 from jensenbench.stages.observe import load_observation
 from jensenbench.timing import usage
@@ -67,7 +67,8 @@ def run(
     outcomes = {}
     for task in _tasks(tier, cell):
         data_of_task = load_observation(observations, task.label) if task.observes else None
-        outcomes[task.label] = sample_task(job, task, data_of_task)
+        outcomes[task.label] = outcome = sample_task(job, task, data_of_task)
+        print(f"{cell.key} {task.label}: {outcome.status} {outcome.reason}".rstrip(), flush=True)
     write_samples(out, job, outcomes, command)
 
 
@@ -109,7 +110,7 @@ def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter:
     pairs = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
     starts = range(0, len(pairs), job.tier.batch)
     label = f"{job.cell.key} {problem.task}"
-    for start in tqdm(starts, desc=label, unit="batch", disable=None):
+    for start in progress(starts, label=label, unit="batch"):
         chunk = pairs[start : start + job.tier.batch]
         rows = problem.rows([instance for instance, _ in chunk])
         keys = [(job.seed, job.cell.pde, problem.task, instance, draw) for instance, draw in chunk]

@@ -1,0 +1,26 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+LOG_SECONDS = 10.0
+
+Item = TypeVar("Item")
+
+
+def progress(items: Sequence[Item], *, label: str, unit: str) -> Iterator[Item]:
+    """Go through ``items`` and show how far it is: at the end, and every ten seconds or at every longer item."""
+    bar = tqdm(items, desc=label, unit=unit, disable=None)
+    if not bar.disable:
+        yield from bar
+        return
+    started = logged = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - logged > LOG_SECONDS or done == len(items):
+            print(f"{label}: {unit} {done}/{len(items)}, {now - started:.0f} s", flush=True)
+            logged = now
