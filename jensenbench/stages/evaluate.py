@@ -30,6 +30,7 @@ from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.scoring import Judge
 from jensenbench.meter import COUNTS
 from jensenbench.priors import LoadedPrior, load_prior
+from jensenbench.progress import progress
 from jensenbench.stages.observe import load_observation
 from jensenbench.timing import timed
 
@@ -74,7 +75,9 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
             setting.observed,
             {task: optimum(posterior) for task, posterior in posteriors.items()},
         )
-        tables = [score_sampled(judge, task) for task in sampled]
+        tables = [
+            score_sampled(judge, task) for task in progress(sampled, label=f"evaluate {dataset.label}", unit="task")
+        ]
         for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
             tables.append(score_control(judge, control, _control_row(labels, seed, dataset, loaded, control)))
         write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
