@@ -51,9 +51,9 @@ class Checkout:
             (venv / ".installed-dev").touch()
         return venv
 
-    def results(self) -> dict[str, bytes]:
+    def results(self, tier: str = "micro") -> dict[str, bytes]:
         """Bytes of the files that depend on the inputs alone."""
-        return {name: (self.root / "results" / "micro" / name).read_bytes() for name in PROMISED}
+        return {name: (self.root / "results" / tier / name).read_bytes() for name in PROMISED}
 
     def dry_run(self, tier: str = "micro") -> str:
         """What Snakemake would do in a tier."""
@@ -61,9 +61,9 @@ class Checkout:
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    def reproduce(self) -> None:
-        """``make reproduce`` of the tier micro, to the end."""
-        done = self.run(*self.make("reproduce", "TIER=micro", "CORES=2"))
+    def reproduce(self, tier: str = "micro") -> None:
+        """``make reproduce`` of a tier, to the end."""
+        done = self.run(*self.make("reproduce", f"TIER={tier}", "CORES=2"))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
