@@ -118,11 +118,12 @@ def _scale(ax: Axes, axis: str, shown: np.ndarray) -> None:
     ticks = ax.xaxis if axis == "x" else ax.yaxis
     if low > 0 and (high > 3 * low or high < 1e-3):
         getattr(ax, f"set_{axis}scale")("log")
-        edge = max(1.5, (high / low) ** 0.1)
+        powers = low < 1e-3  # labels 10^k: the axis must hold one, and nothing between
+        edge = max(6.0 if powers and high < 10 * low else 1.5, (high / low) ** 0.1)
         getattr(ax, f"set_{axis}lim")(low / edge, high * edge)
-        decades = math.log10(high / low)
-        ticks.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 3.0), numticks=5))
-        ticks.set_major_formatter(LogFormatterMathtext() if low < 1e-3 else FuncFormatter(lambda x, _: f"{x:g}"))
+        sparse = powers or high > 100 * low
+        ticks.set_major_locator(LogLocator(subs=(1.0,) if sparse else (1.0, 3.0), numticks=5))
+        ticks.set_major_formatter(LogFormatterMathtext() if powers else FuncFormatter(lambda x, _: f"{x:g}"))
         ticks.set_minor_formatter(NullFormatter())
     else:
         ticks.set_major_locator(MaxNLocator(4, integer=low > 5))
