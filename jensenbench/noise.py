@@ -50,5 +50,9 @@ class Replay:
 
 def generator_of(key: tuple[object, ...]) -> torch.Generator:
     """CPU generator whose stream is a function of the key alone."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(seed_of(key) >> 1)
+
+
+def seed_of(key: tuple[object, ...]) -> int:
+    """64-bit seed of a key, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jensenbench import store
 from jensenbench.errors import UserError
-from jensenbench.provenance import ROOT, digest_file, digest_sources, digest_text, public_modules
+from jensenbench.provenance import ROOT, digest_file, digest_sampling, digest_sources, digest_text, public_modules
 
 if TYPE_CHECKING:
     from jensenbench.config import Cell, PDEEntry, Tier
@@ -127,9 +127,7 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
     return {
         "seeds": list(tier.seeds),
         "prior_seeds": {str(seed): tier.prior_seed(cell.prior, seed) for seed in tier.seeds},
-        "code": digest_sources(
-            ["jensenbench.stages.sample", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]
-        ),
+        "code": digest_sampling(cell.method, tier.pde(cell.pde).name),
         "settings": digest_text(store.canonical_json(tier.run_settings(cell))),
         "tasks": list(cell.tasks),
         "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},

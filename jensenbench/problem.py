@@ -1,6 +1,5 @@
 """Tasks, observations, and the problem: the only door between prior coordinates and physics."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from torch import Tensor
 from jensenbench.codec import Codec
 from jensenbench.constraints import Constraint, FixedEntries
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.noise import seed_of
 from jensenbench.pde import PDE, Role
 
 
@@ -142,8 +142,7 @@ class Task:
 
 
 def _stream(seed: int, *key: object) -> np.random.Generator:
-    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    return np.random.default_rng(seed_of((seed, *key)))
 
 
 def published_mask(count: int, shape: Sequence[int], seed: int) -> Tensor:

@@ -30,6 +30,11 @@ def digest_sources(modules: Iterable[str]) -> str:
     return digest_text("".join(f"{name}:{_syntax_digest(name)};" for name in sorted(closure(modules))))
 
 
+def digest_sampling(method: str, pde: str) -> str:
+    """Digest of all sources on which the samples of a method on a PDE depend, for the plan and for the record."""
+    return digest_sources(["jensenbench.stages.sample", f"methods.{method}", f"pdes.{pde}"])
+
+
 def closure(modules: Iterable[str]) -> set[str]:
     """The modules and, transitively, the project modules they import."""
     found: set[str] = set()

@@ -116,7 +116,12 @@ def read_split(path: Path, split: str, *, count: int | None = None) -> np.ndarra
 def read_attributes(path: Path) -> dict[str, Any]:
     """Attributes of a file's root as plain Python values."""
     with open_hdf5(path) as file:
-        return {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+        return plain(file.attrs)
+
+
+def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """HDF5 attributes as plain Python values; arrays stay arrays."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -23,12 +23,12 @@ from jensenbench.noise import generator_of
 from jensenbench.pde import PDE
 from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.network import NetworkPrior, network_precision
+from jensenbench.progress import LOG_SECONDS
 from jensenbench.registry import configure
 
 EXPLODED = 1e3  # an untrained network starts at a loss of 1
 VALIDATION_BINS = 8
 CHECKPOINT_SECONDS = 30.0
-LOG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

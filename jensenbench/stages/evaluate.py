@@ -86,16 +86,12 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
 def read_samples(path: Path) -> Iterator[Sampled]:
     """The tasks of a samples file, without their fields."""
     with store.open_hdf5(path) as file:
-        root = _plain(file.attrs)
+        root = store.plain(file.attrs)
         for task, group in file.items():
-            attributes = _plain(group.attrs)
+            attributes = store.plain(group.attrs)
             row = {key: attributes.get(key, root.get(key)) for key in store.RUN_COLUMNS} | {"task": task}
             timing = {key: attributes.get(key, row.get(key)) for key in store.TIMING_COLUMNS} | {"stage": "sample"}
             yield Sampled(_identified(row), timing, path)
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
 
 
 def _identified(row: dict[str, Any]) -> dict[str, Any]:

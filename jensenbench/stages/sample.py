@@ -152,7 +152,6 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _provenance(job: _Job, command: str) -> dict[str, Any]:
-    modules = ["jensenbench.stages.sample", f"methods.{job.cell.method}", f"pdes.{job.dataset.pde.name}"]
     settings = job.tier.run_settings(job.cell)
     return {
         "config_json": store.canonical_json(settings),
@@ -160,7 +159,7 @@ def _provenance(job: _Job, command: str) -> dict[str, Any]:
         "tuned_trials": job.cell.tuned_trials,
         "data_digest": job.dataset.digest,
         "prior_digest": job.prior.digest,
-        "code_digest": provenance.digest_sources(modules),
+        "code_digest": provenance.digest_sampling(job.cell.method, job.dataset.pde.name),
         "environment_digest": provenance.environment_digest(),
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
