@@ -50,6 +50,7 @@ class VariantEntry:
     """One variant of a method with its restrictions and overrides; empty tuples mean no restriction."""
 
     kinds: tuple[str, ...] = ()
+    priors: tuple[str, ...] = ()
     pdes: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Tier:
     """A checked tier; see ``config/default.yaml`` for what the keys mean."""
 
     name: str
-    publish: bool
+    publish: bool | str
     seeds: tuple[int, ...]
     device: str
     threads: int
@@ -90,6 +91,13 @@ class Tier:
     priors: Mapping[str, Mapping[str, Any]]
     pdes: tuple[PDEEntry, ...]
     methods: Mapping[str, Mapping[str, VariantEntry]]
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the tier's report: below ``reports/`` for a tier that is published, else beside its results."""
+        if self.publish is False:
+            return Path("results", self.name, "reports")
+        return Path("reports") if self.publish is True else Path("reports", self.publish)
 
     def pde(self, label: str) -> PDEEntry:
         """The entry of a PDE by its label."""
@@ -141,7 +149,8 @@ class Tier:
 
     def _wanted(self, entry: PDEEntry, prior: str, options: VariantEntry) -> bool:
         kind_fits = not options.kinds or self.prior_kind(prior) in options.kinds
-        return kind_fits and (not options.pdes or entry.name in options.pdes)
+        prior_fits = not options.priors or prior in options.priors
+        return kind_fits and prior_fits and (not options.pdes or entry.name in options.pdes)
 
     def _cell(self, entry: PDEEntry, prior: str, method: type[Method], variant: str, options: VariantEntry) -> Cell:
         tuned = tuned_settings(method.name)
@@ -196,7 +205,7 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
         budget=float(raw.get("budget", 1e9)),
         priors=priors,
         pdes=pdes,
-        methods=_methods(raw["methods"], extra=raw.get("extra_methods", False)),
+        methods=_methods(raw["methods"], priors, extra=raw.get("extra_methods", False)),
     )
     if tier.instances > data.test:
         raise UserError(f"instances = {tier.instances} needs as many test states, data.test is {data.test}")
@@ -262,19 +271,22 @@ def _pde(raw: Mapping[str, Any], priors: Mapping[str, Any], tasks: tuple[Task, .
     )
 
 
-def _methods(raw: Mapping[str, Any], *, extra: bool) -> dict[str, dict[str, VariantEntry]]:
+def _methods(raw: Mapping[str, Any], priors: Mapping[str, Any], *, extra: bool) -> dict[str, dict[str, VariantEntry]]:
     chosen = dict(raw)
     if extra:
         for name in public_modules("methods"):
             chosen.setdefault(name, {next(iter(load_method(name).variants)): {}})
-    return {method: _variants(load_method(method), variants) for method, variants in chosen.items()}
+    return {method: _variants(load_method(method), variants, priors) for method, variants in chosen.items()}
 
 
-def _variants(method: type[Method], raw: Mapping[str, Any]) -> dict[str, VariantEntry]:
+def _variants(method: type[Method], raw: Mapping[str, Any], priors: Mapping[str, Any]) -> dict[str, VariantEntry]:
     entries = {}
     for variant, options in raw.items():
         method_config(method, variant, (options or {}).get("config", {}))
-        entries[variant] = configure(f"option of {method.name}/{variant}", VariantEntry(), options or {})
+        entries[variant] = entry = configure(f"option of {method.name}/{variant}", VariantEntry(), options or {})
+        for prior in entry.priors:
+            if prior not in priors:
+                raise UnknownName(f"prior of {method.name}/{variant}", prior, priors)
     return entries
 
 

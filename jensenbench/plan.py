@@ -65,7 +65,7 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "device": tier.device,
         "config_file": str(config_file),
         "results": root,
-        "reports": "reports" if tier.publish else f"{root}/reports",
+        "reports": str(tier.reports),
         "pdes": {entry.label: _pde_job(tier, entry) for entry in tier.pdes},
         "priors": {f"{entry.label}/{prior}": _prior_job(tier, entry, prior) for entry, prior in pairs},
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},

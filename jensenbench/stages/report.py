@@ -28,7 +28,7 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
     store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))
-    if found.settings.get("publish") and out.resolve() == ROOT / "reports":
+    if found.settings.get("publish") is True and out.resolve() == ROOT / "reports":
         _update_readme(found)
 
 

@@ -38,6 +38,7 @@ def test_shipped_tiers_are_valid(name):
         ({"pdes": [{"pde": "poisson", "settings": {"m": 8}, "priors": ["gaussian-p1"]}]}, "did you mean 'n'"),
         ({"pdes": [{"pde": "poisson", "priors": ["gaussian"]}]}, "did you mean 'gaussian-p1'"),
         ({"priors": {"gaussian-p1": {"kind": "gausian"}}}, "did you mean 'gaussian'"),
+        ({"methods": {"edm": {"heun": {"priors": ["gaussian-p2"]}}}}, "did you mean 'gaussian-p1'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"draws": 0}, "draws = 0"),
         ({"instances": 5}, "instances = 5 needs as many test states"),
@@ -72,3 +73,21 @@ def test_two_pdes_of_one_label_are_refused(micro):
 def test_exact_priors_are_built_once_for_all_seeds(micro):
     tier = parse_tier(micro | {"seeds": [0, 1, 2]})
     assert {tier.prior_seed("gaussian-p1", seed) for seed in tier.seeds} == {0}
+
+
+def test_a_variant_restricted_to_a_prior_runs_on_no_other(micro):
+    priors = {"gaussian-p0": {"kind": "gaussian", "power": 0}, **micro["priors"]}
+    pdes = [{**micro["pdes"][0], "priors": list(priors)}]
+    methods = {"edm": {"heun": {"priors": ["gaussian-p0"]}, "churned": {}}}
+    tier = parse_tier(micro | {"priors": priors, "pdes": pdes, "methods": methods, "extra_methods": False})
+    found = {(cell.variant, cell.prior) for cell in tier.cells}
+    assert found == {("heun", "gaussian-p0"), ("churned", "gaussian-p0"), ("churned", "gaussian-p1")}
+
+
+@pytest.mark.parametrize(
+    ("publish", "folder"),
+    [(False, "results/micro/reports"), (True, "reports"), ("overnight", "reports/overnight")],
+)
+def test_reports_of_a_tier_go_where_it_publishes(micro, publish, folder):
+    plan = make_plan(parse_tier(micro | {"publish": publish}), ROOT / "config.json")
+    assert plan["reports"] == folder
