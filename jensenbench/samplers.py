@@ -86,12 +86,19 @@ class ScaledRule:
 
 
 def guide(prior: Denoiser, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Gradient with respect to x of a loss (b,) that goes through the network.
+    """Gradient with respect to x of a loss (b,) that goes through the prior; see :func:`gradient_of`."""
+    return gradient_of(prior.module, x, evaluate)
+
+
+def gradient_of(
+    module: nn.Module | None, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Gradient with respect to x of a loss (b,), past the parameters of the network inside it.
 
     ``evaluate(x)`` returns the loss of every row, then anything else to keep; the result is the
     gradient and those, detached. Rows stay independent where the loss of a row depends on that row.
     """
-    with frozen(prior.module), torch.enable_grad():
+    with frozen(module), torch.enable_grad():
         leaf = x.detach().requires_grad_()
         loss, *kept = evaluate(leaf)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from jensenbench.codec import Codec
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import BudgetExceeded, Diverged
-from jensenbench.meter import Meter, MeteredDenoiser
+from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.problem import Problem
+from jensenbench.registry import make_pde
 
 
 class Shrink(Denoiser):
@@ -42,6 +45,14 @@ def test_rows_of_a_line_search_count_as_fractions():
     prior, meter = metered(4)
     prior(torch.randn(1, 1, 4), 1.0)
     assert meter.per_state()["nfe"] == 0.25
+
+
+def test_residuals_of_a_part_of_the_batch_are_counted():
+    pde, meter = make_pde("poisson", {"n": 6}), Meter()
+    meter.begin(4)
+    problem = MeteredProblem(Problem(pde, "free", Codec(pde, shift=[0, 0], scale=[1, 1])), meter)
+    problem.rows([2]).residual(torch.zeros(1, *pde.shape))
+    assert meter.per_state()["residual_calls"] == 0.25
 
 
 def test_the_budget_holds_for_each_batch():
