@@ -8,10 +8,11 @@ from torch import Tensor
 
 from jensenbench.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum, accuracy, oracle
-from jensenbench.evaluation.distribution import Reference, distribution
+from jensenbench.evaluation.distribution import distribution
 from jensenbench.evaluation.metrics import suffixed
 from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.services import moved, paste, solve
+from jensenbench.evaluation.sets import Reference
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from jensenbench.evaluation.controls import (
     optimum,
     posterior_controls,
 )
-from jensenbench.evaluation.distribution import make_reference
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.scoring import Judge
+from jensenbench.evaluation.sets import make_reference
 from jensenbench.meter import COUNTS
 from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.progress import progress

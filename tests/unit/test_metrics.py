@@ -13,6 +13,7 @@ from torch import Tensor
 from jensenbench.errors import UnknownName
 from jensenbench.evaluation import accuracy as acc
 from jensenbench.evaluation import distribution as dist
+from jensenbench.evaluation import sets
 from jensenbench.evaluation.metrics import METRICS, find_metric, suffixed, tidy
 from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.services import moved, paste, solve
@@ -183,8 +184,8 @@ def test_mean_and_std_errors_are_unbiased_for_small_samples(poisson):
     torch.manual_seed(0)
     mmse, smse = [], []
     for _ in range(40):
-        reference = dist.make_reference(skewed.sample((60, 2, 8, 8)), torch.ones(2))
-        there, here = reference.moments, dist.moments(dist.unit_channels(skewed.sample((40, 2, 8, 8)), torch.ones(2)))
+        reference = sets.make_reference(skewed.sample((60, 2, 8, 8)), torch.ones(2))
+        there, here = reference.moments, sets.moments(sets.unit_channels(skewed.sample((40, 2, 8, 8)), torch.ones(2)))
         mmse.append(((here.mean - there.mean) ** 2 - here.mean_error - there.mean_error).mean())
         smse.append((here.std - there.std) ** 2 - here.std_error - there.std_error)
     raw = 1 / 40 + 1 / 60
@@ -195,7 +196,7 @@ def test_mean_and_std_errors_are_unbiased_for_small_samples(poisson):
 
 def test_set_metrics_measure_a_known_shift_and_scale(poisson):
     base = normal(4000, 2, 8, 8)
-    reference = dist.make_reference(base[:2000] * STD[:, None, None], STD)
+    reference = sets.make_reference(base[:2000] * STD[:, None, None], STD)
     values = dist.distribution(poisson, (1.5 * base[2000:] + 0.25) * STD[:, None, None], reference)
     assert float(values["mmse"]) == pytest.approx(0.0625, rel=0.05)
     assert float(values["smse/u"]) == pytest.approx(0.25, rel=0.05)
@@ -205,8 +206,8 @@ def test_set_metrics_measure_a_known_shift_and_scale(poisson):
 def test_sliced_w2_of_shifted_gaussians():
     size, shift = 64, 3.0
     x, y = normal(3000, size, seed=1), normal(2500, size, seed=2) + shift
-    directions = dist.random_directions(size, 0)
-    found = dist.sliced_w2(*(dist.ordered(dist.project(s[:, None], directions)) for s in (x, y)))
+    directions = sets.random_directions(size, 0)
+    found = sets.sliced_w2(*(sets.ordered(sets.project(s[:, None], directions)) for s in (x, y)))
     expected = shift * math.sqrt(float(directions.sum(0).square().mean()))
     assert float(found) == pytest.approx(expected, rel=0.02)
 
@@ -214,8 +215,8 @@ def test_sliced_w2_of_shifted_gaussians():
 @pytest.mark.parametrize("sizes", [(50, 50), (40, 70), (30, 90)])
 def test_sliced_w2_equals_pot_on_the_same_directions(sizes):
     x, y = normal(sizes[0], 1, 12, seed=1), 1.3 * normal(sizes[1], 1, 12, seed=2)
-    directions = dist.random_directions(12, 0)
-    found = dist.sliced_w2(*(dist.ordered(dist.project(s, directions)) for s in (x, y)))
+    directions = sets.random_directions(12, 0)
+    found = sets.sliced_w2(*(sets.ordered(sets.project(s, directions)) for s in (x, y)))
     expected = ot.sliced_wasserstein_distance(x[:, 0].numpy(), y[:, 0].numpy(), projections=directions.numpy())
     assert float(found) == pytest.approx(float(expected), rel=1e-10)
 
@@ -223,15 +224,15 @@ def test_sliced_w2_equals_pot_on_the_same_directions(sizes):
 @given(n=st.integers(1, 30), m=st.integers(1, 30))
 @settings(max_examples=30, deadline=None)
 def test_partners_give_the_distance_of_the_coupling(n, m):
-    x, y = (dist.ordered(normal(3, size, seed=size)) for size in (n, m))
-    mean, variance = dist.partners(y, n)
+    x, y = (sets.ordered(normal(3, size, seed=size)) for size in (n, m))
+    mean, variance = sets.partners(y, n)
     squared = float(((x - mean).square().mean(1) + variance).mean())
-    assert squared == pytest.approx(float(dist.sliced_w2(x, y)) ** 2, abs=1e-12)
-    assert float(dist.coupling(n, m)[2].sum()) == pytest.approx(1.0)
+    assert squared == pytest.approx(float(sets.sliced_w2(x, y)) ** 2, abs=1e-12)
+    assert float(sets.coupling(n, m)[2].sum()) == pytest.approx(1.0)
 
 
 def test_replicates_are_centred_repeatable_and_as_wide_as_fresh_samples(poisson):
-    reference = dist.make_reference(normal(1000, 2, 8, 8, seed=9), torch.ones(2))
+    reference = sets.make_reference(normal(1000, 2, 8, 8, seed=9), torch.ones(2))
 
     def score(seed: int) -> dict[str, Tensor]:
         return dist.distribution(poisson, normal(100, 2, 8, 8, seed=seed) + 0.2, reference)
