@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from jensenbench.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jensenbench", "methods", "pdes")
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "h5py")
@@ -23,6 +25,33 @@ def digest_file(path: Path) -> str:
     """First 16 hex digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class FileWatch:
+    """Remembers a file's content; :meth:`check` refuses it once it has changed. A new date alone is no change."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._stamp = self._stat()
+        self._digest = digest_file(path) if self._stamp else None
+
+    def check(self) -> None:
+        """Raise UserError if the content is no longer that of the start."""
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return
+        if stamp is None or digest_file(self.path) != self._digest:
+            raise UserError(
+                f"{self.path} changed while it was in use: nothing is written; put it back and start again to go on, "
+                "or start again as it is to begin anew"
+            )
+        self._stamp = stamp
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        if not self.path.exists():
+            return None
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def digest_sources(modules: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,19 @@ def usage(device: torch.device = CPU) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def timed(product: Path, device: torch.device = CPU) -> Iterator[list[float]]:
-    """Write ``<product>.timing.json`` beside a stage's product when the block ends without an error.
+@dataclass
+class Spent:
+    """What a block tells its clock: seconds that earlier, killed runs of the same job took, and more entries."""
 
-    The block may append seconds that earlier, killed runs of the same job have spent.
-    """
-    started, earlier = time.perf_counter(), []
-    yield earlier
-    seconds = time.perf_counter() - started + sum(earlier)
-    text = store.canonical_json({"seconds": seconds, **usage(device)})
+    earlier: float = 0.0
+    entries: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def timed(product: Path, device: torch.device = CPU) -> Iterator[Spent]:
+    """Write ``<product>.timing.json`` beside a stage's product when the block ends without an error."""
+    started, spent = time.perf_counter(), Spent()
+    yield spent
+    seconds = time.perf_counter() - started + spent.earlier
+    text = store.canonical_json({"seconds": seconds, **usage(device), **spent.entries})
     store.write_text(product.with_suffix(".timing.json"), f"{text}\n")

@@ -1,6 +1,6 @@
 """Priors built from data: the exact one of an affine PDE, or a trained network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jensenbench.dataset import Dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.priors import BuiltPrior
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.training import Trainer, TrainingData, parse_settings
 from jensenbench.registry import configure
 
@@ -32,6 +33,8 @@ def build_prior(
     state_dir: Path,
     device: torch.device | str = "cpu",
     label: str = "prior",
+    quality: Callable[[NetworkPrior], Mapping[str, float]] | None = None,
+    guard: Callable[[], None] | None = None,
 ) -> tuple[BuiltPrior, Trainer | None]:
     """Build or train a prior of a data file's PDE.
 
@@ -39,6 +42,7 @@ def build_prior(
         kind: ``gaussian`` or ``network``; a mixture has no file: construct ``MixturePrior``.
         settings: entry of the config, with or without ``kind``.
         state_dir: folder of resumable training state.
+        quality, guard: of a training, see :class:`Trainer`.
 
     Returns the prior and, where it was trained, the trainer that holds the resumable state.
     """
@@ -46,7 +50,17 @@ def build_prior(
     if kind == "gaussian":
         return _build_gaussian(settings, dataset), None
     if kind == "network":
-        return _train_network(settings, dataset, seed, state_dir, torch.device(device), label)
+        trainer = _make_trainer(
+            settings, dataset, seed=seed, state_dir=state_dir, device=torch.device(device), label=label,
+            quality=quality, guard=guard,
+        )  # fmt: skip
+        prior = trainer.run()
+        chosen = {
+            **asdict(trainer.settings),
+            "backbone_settings": asdict(trainer.backbone),
+            "precision": prior.precision,
+        }
+        return BuiltPrior(prior, trainer.data.codec, chosen), trainer
     raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))
 
 
@@ -58,14 +72,9 @@ def _build_gaussian(settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior
     return BuiltPrior(GaussianPrior.of_pde(dataset.pde, codec), codec, asdict(chosen))
 
 
-def _train_network(
-    settings: Mapping[str, Any], dataset: Dataset, seed: int, state_dir: Path, device: torch.device, label: str
-) -> tuple[BuiltPrior, Trainer]:
+def _make_trainer(settings: Mapping[str, Any], dataset: Dataset, **options: Any) -> Trainer:
     training, backbone = parse_settings(settings)
     states = dataset.split("train")
     codec = Codec.fit(dataset.pde, states, power=training.power)
     data = TrainingData(dataset.pde, codec, states, dataset.split("validation"), dataset.digest)
-    trainer = Trainer(training, backbone, data, seed=seed, state_dir=state_dir, device=device, label=label)
-    prior = trainer.run()
-    chosen = {**asdict(training), "backbone_settings": asdict(backbone), "precision": prior.precision}
-    return BuiltPrior(prior, codec, chosen), trainer
+    return Trainer(training, backbone, data, **options)

@@ -43,7 +43,7 @@ def kill_at(trainer: Trainer, step: int, saved: int) -> None:
 
     def batch(current: int):
         if current == saved:
-            trainer.save()
+            trainer.loop.save()
         if current == step:
             raise Killed
         return original(current)
@@ -66,7 +66,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, saved, capsys):
     actual = weights(resumed.run())
     assert f"resumes at step {saved}" in capsys.readouterr().err
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
-    assert (tmp_path / "cut/loss.csv").read_bytes() == (tmp_path / "whole/loss.csv").read_bytes()
+    assert resumed.loop.table() == whole.loop.table()
 
 
 @pytest.mark.parametrize("change", [{"digest": "other"}, {"seed": 1}, {"lr": 1e-3}, {"width": 16}])
@@ -98,9 +98,9 @@ def test_batches_depend_on_seed_and_step_alone(tmp_path):
 def test_loss_falls(tmp_path):
     trainer = make_trainer(tmp_path, steps=80, lr=5e-3)
     trainer.run()
-    losses = [row["loss"] for row in trainer.progress.rows]
+    losses = [row["loss"] for row in trainer.loop.progress.rows]
     assert losses[-1] < losses[0]
-    assert trainer.progress.rows[-1]["validation"] < 0.85  # 1 before training
+    assert trainer.loop.progress.rows[-1]["validation"] < 0.85  # 1 before training
 
 
 def test_an_untrained_network_has_unit_loss(tmp_path):
@@ -116,7 +116,7 @@ def test_an_untrained_network_has_unit_loss(tmp_path):
 
 def test_rate_is_flat_then_falls_to_zero(tmp_path):
     trainer = make_trainer(tmp_path, steps=100, lr=1e-3)
-    rates = [trainer.rate(step) for step in range(101)]
+    rates = [trainer.loop.rate(step) for step in range(101)]
     assert rates[:31] == [1e-3] * 31
     assert all(a > b for a, b in itertools.pairwise(rates[31:]))
     assert rates[100] == pytest.approx(0)
@@ -178,6 +178,7 @@ KINDS = {"network": {"kind": "network", "autocast": "float32", **MICRO}, "gaussi
 def test_stage_writes_equal_bytes_and_reads_them_back(tmp_path, kind):
     first, second = (run_stage(tmp_path, name, KINDS[kind]) for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
+    assert first.with_suffix(".log.csv").read_bytes() == second.with_suffix(".log.csv").read_bytes()
     assert first.with_suffix(".timing.json").exists()
     assert not (tmp_path / "a/state/checkpoint.pt").exists()
     loaded = load_prior(first, PDE_8)

@@ -8,6 +8,7 @@ TIER = str(LAYOUT.root / "config.json")
 DATA = str(LAYOUT.data("{pde}"))
 OBSERVATIONS = str(LAYOUT.observations("{pde}"))
 PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
+TRAINING_LOG = str(Path(PRIOR).with_suffix(".log.csv"))
 TRAINING = str(LAYOUT.training("{pde}", "{prior}", "{seed}"))
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 CHECKS = f"{RESULTS}/conformance"

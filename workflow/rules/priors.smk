@@ -3,7 +3,8 @@ rule train:
     input:
         data=DATA,
     output:
-        PRIOR,
+        prior=PRIOR,
+        table=TRAINING_LOG,
     log:
         f"{LOGS}/train/{{pde}}/{{prior}}/{{seed}}.log",
     retries: RETRIES
@@ -23,5 +24,5 @@ rule train:
         "Prior {wildcards.prior} of {wildcards.pde}, seed {wildcards.seed}"
     shell:
         "exec {params.launch} python -m jensenbench train --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --seed {wildcards.seed} --data {input.data} --out {output}"
+        " --prior {wildcards.prior} --seed {wildcards.seed} --data {input.data} --out {output.prior}"
         " --state-dir {params.state} &> {log}"

@@ -1,0 +1,330 @@
+"""Optimisation that never loses a step: exact resumption, one way back after a divergence, a log of equal bytes."""
+
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from jensenbench import provenance, store
+from jensenbench.errors import UserError
+from jensenbench.progress import LOG_SECONDS
+
+CHECKPOINT_SECONDS = 30.0
+EXPLODED = 1e3  # times the usual loss
+USUAL_DECAY = 0.5**0.01  # the usual loss is a moving average with a half-life of 100 steps
+COLUMNS = ("step", "states", "learning_rate", "gradient_norm", "gradient_norm_max", "loss")
+
+Loss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, Tensor | float]]]
+Check = Callable[[nn.Module, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How a network is optimised.
+
+    Attributes:
+        steps, batch: budget; ``steps * batch`` states are seen.
+        lr, flat: learning rate of AdamW, held for that share of the steps, then a half cosine to zero.
+        weight_decay: of AdamW (Loshchilov and Hutter 2019).
+        ema: half-life of the weights' moving average, as a share of the steps.
+        clip: largest gradient norm.
+        checks: evenly spaced points at which the log gets a row.
+    """
+
+    steps: int = 1000
+    batch: int = 32
+    lr: float = 2e-3
+    flat: float = 0.3
+    weight_decay: float = 0.01
+    ema: float = 0.02
+    clip: float = 1.0
+    checks: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "checks"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} = {value!r} must be a positive whole number")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} = {getattr(self, name)!r} must be positive")
+        for name in ("flat", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} = {getattr(self, name)!r} must be a share of the steps, from 0 to 1")
+        if not self.weight_decay >= 0:
+            raise UserError(f"weight_decay = {self.weight_decay!r} must not be negative")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: flat, then a half cosine."""
+        falling = max(0.0, step / self.steps - self.flat) / max(1 - self.flat, 1e-9)
+        return self.lr * (1 + math.cos(math.pi * falling)) / 2
+
+    def decay(self, step: int) -> float:
+        """Share of the averaged weights that a step keeps: small at first, to forget the initial ones."""
+        half_life = max(1.0, self.ema * self.steps)
+        return min(0.5 ** (1 / half_life), (1 + step) / (10 + step))
+
+    def is_check(self, step: int) -> bool:
+        """Whether the log gets a row once ``step`` steps are done."""
+        return step * self.checks // self.steps > (step - 1) * self.checks // self.steps
+
+
+@dataclass
+class Progress:
+    """What besides weights and optimiser must survive a kill.
+
+    Attributes:
+        seconds, checking: spent in all, and of these in checks.
+        rows: of the log.
+        sums, largest, count: sums, largest gradient norm and number of steps since the last row.
+        usual: moving average of the loss.
+        diverged: steps at which the run went back to its last good state.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    checking: float = 0.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    largest: float = 0.0
+    count: int = 0
+    usual: float | None = None
+    diverged: list[int] = field(default_factory=list)
+
+
+class Loop:
+    """Minimises a loss over the weights of a network with AdamW; a killed run continues where it was, bit for bit.
+
+    A loss or gradient that is NaN or infinite, or a loss a thousand times the usual one, sends the run back
+    to the state of the last check with half the learning rate; the second time it ends with an error.
+
+    Args:
+        module: network on its device; the weights that require gradients are trained, in place.
+        loss: the scalar to minimise at a step, and parts of it for the log: a function of (module, step) alone,
+            with keyed generators for what is random.
+        identity: all values on which the result depends, for :func:`store.canonical_json`.
+        sources: modules whose code the loss is, ``("methods.piddm",)``; they and all they import count.
+        state_dir: folder of the resumable state. State of another identity, code, environment or number of
+            threads is left behind.
+        label: begins every line of the log.
+        check: called with the averaged network and the number of steps done at every check; its values become
+            columns of the log.
+        guard: called before every save; may raise UserError to end the run and keep the state of before.
+
+    Attributes:
+        progress: of the run; ``progress.rows`` is the log.
+        seconds_before: time that earlier, killed runs of the same training took.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        settings: LoopSettings,
+        *,
+        identity: Sequence[Any],
+        sources: Sequence[str],
+        state_dir: Path,
+        label: str,
+        device: torch.device,
+        check: Check | None = None,
+        guard: Callable[[], None] | None = None,
+    ):
+        self.module, self.loss, self.settings, self.label, self.device = module, loss, settings, label, device
+        self.average = deepcopy(module).requires_grad_(False).eval()
+        self.optimiser = torch.optim.AdamW(
+            [weight for weight in module.parameters() if weight.requires_grad],
+            lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay,
+        )  # fmt: skip
+        self.progress, self.seconds_before = Progress(), 0.0
+        self._check, self._guard = check, guard
+        self._checkpoint, self._good, self._log = (state_dir / n for n in ("checkpoint.pt", "good.pt", "log.csv"))
+        machine = [torch.get_num_threads(), device.type, provenance.environment_digest()]
+        parts = [list(identity), asdict(settings), provenance.digest_sources(sources), machine]
+        self._fingerprint = provenance.digest_text(store.canonical_json(parts))
+
+    def run(self) -> nn.Module:
+        """Optimise to the end, resuming where a killed run stopped; returns the averaged network in eval mode."""
+        if not self._resume():
+            self.save(self._good)
+        progress, total = self.progress, self.settings.steps
+        started, save, log = time.monotonic() - progress.seconds, _Alarm(CHECKPOINT_SECONDS), _Alarm(LOG_SECONDS)
+        with tqdm(total=total, initial=progress.step, desc=self.label, unit="step", disable=None) as bar:
+            while progress.step < total:
+                self._advance()
+                progress.seconds = time.monotonic() - started
+                bar.update(progress.step - bar.n)
+                if save.due():
+                    self.save()
+                if bar.disable and log.due():
+                    self._print()
+        return self.average
+
+    def finish(self) -> None:
+        """Forget the resumable state, once the result is safely stored."""
+        for path in (self._checkpoint, self._good, self._log):
+            path.unlink(missing_ok=True)
+
+    def save(self, path: Path | None = None) -> None:
+        """Write the resumable state in one move."""
+        if self._guard:
+            self._guard()
+        state = {
+            "fingerprint": self._fingerprint,
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        with store.replacing(path or self._checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def table(self) -> str:
+        """The log as CSV, a row a check; equal runs give equal text."""
+        return write_log(self.progress.rows)
+
+    @property
+    def states_per_second(self) -> float:
+        """Throughput of the optimisation, checks left out."""
+        spent = self.progress.seconds - self.progress.checking
+        return self.progress.step * self.settings.batch / max(spent, 1e-9)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, halved since a divergence."""
+        return self.settings.rate(step) * 0.5 ** len(self.progress.diverged)
+
+    def _advance(self) -> None:
+        progress, step = self.progress, self.progress.step
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        values, norm = self._gradients(step)
+        usual = values["loss"] if progress.usual is None else progress.usual
+        if not all(map(math.isfinite, (values["loss"], norm))) or values["loss"] > EXPLODED * usual > 0:
+            return self._go_back(values["loss"], norm)
+        self.optimiser.step()
+        update_average(self.average, self.module, self.settings.decay(step))
+        progress.usual = USUAL_DECAY * usual + (1 - USUAL_DECAY) * values["loss"]
+        for name, value in {**values, "gradient_norm": norm}.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.step, progress.count = step + 1, progress.count + 1
+        progress.largest = max(progress.largest, norm)
+        if self.settings.is_check(progress.step):
+            self._write_row()
+        return None
+
+    def _gradients(self, step: int) -> tuple[dict[str, float], float]:
+        """Loss and its parts at a step, with clipped gradients in place, and their norm before clipping."""
+        loss, parts = self.loss(self.module, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
+        return {name: float(value) for name, value in {"loss": loss.detach(), **parts}.items()}, float(norm)
+
+    def _write_row(self) -> None:
+        progress, begun = self.progress, time.monotonic()
+        means = {name: total / progress.count for name, total in progress.sums.items()}
+        row = {
+            "step": progress.step,
+            "states": progress.step * self.settings.batch,
+            "learning_rate": self.rate(progress.step - 1),
+            "gradient_norm": means.pop("gradient_norm"),
+            "gradient_norm_max": progress.largest,
+            **means,
+        }
+        if self._check:
+            row |= self._check(self.average, progress.step)
+        progress.rows.append(row)
+        progress.sums, progress.largest, progress.count = {}, 0.0, 0
+        progress.checking += time.monotonic() - begun
+        self.save(self._good)
+        store.write_text(self._log, self.table())
+
+    def _go_back(self, loss: float, norm: float) -> None:
+        """Return to the state of the last check with half the learning rate, once; then give up."""
+        before = deepcopy(self.progress)
+        found = f"diverged at step {before.step} (loss {loss:.3g}, gradient norm {norm:.3g})"
+        if before.diverged:
+            again = f"at step {before.diverged[0]} before it went on with half the learning rate"
+            raise UserError(f"{self.label}: training {found} and {again}; lower lr = {self.settings.lr:g}")
+        if not self._load(self._good):
+            raise UserError(f"{self.label}: training {found}; lower lr = {self.settings.lr:g}")
+        progress = self.progress
+        progress.seconds, progress.checking, progress.diverged = before.seconds, before.checking, [before.step]
+        self._say(f"{found}; goes back to step {progress.step} with half the learning rate")
+        self.save()
+
+    def _resume(self) -> bool:
+        if not (self._checkpoint.exists() and self._load(self._checkpoint)):
+            return False
+        self.seconds_before = self.progress.seconds
+        self._say(f"resumes at step {self.progress.step} of {self.settings.steps}")
+        return True
+
+    def _load(self, path: Path) -> bool:
+        """Take over a saved state of this very training; anything else is left behind, with a line."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:  # torch raises many kinds on a damaged file; doing without it is always right
+            self._say(f"{path} cannot be read ({type(error).__name__}) and is left behind")
+            return False
+        if state["fingerprint"] != self._fingerprint:
+            self._say(f"{path} belongs to other data, settings or code and is left behind")
+            return False
+        self.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        vars(self.progress).update(state["progress"])
+        return True
+
+    def _print(self) -> None:
+        progress, total = self.progress, self.settings.steps
+        left = progress.seconds / max(progress.step, 1) * (total - progress.step)
+        loss = progress.sums["loss"] / progress.count if progress.count else math.nan
+        if progress.rows and not progress.count:
+            loss = progress.rows[-1]["loss"]
+        speed = f"{self.states_per_second:.0f} states/s, {left / 60:.1f} min left"
+        self._say(f"step {progress.step}/{total}, loss {loss:.4g}, {speed}")
+
+    def _say(self, text: str) -> None:
+        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+
+
+class _Alarm:
+    """Is due when so many seconds have passed since it was last due."""
+
+    def __init__(self, seconds: float):
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights."""
+    for mean, value in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+
+
+def write_log(rows: Sequence[Mapping[str, float]]) -> str:
+    """Rows of a training log as CSV; no rows give the header alone."""
+    text = io.StringIO()
+    columns = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in rows)
+    return text.getvalue()
