@@ -18,6 +18,7 @@ Role = Literal["coefficient", "solution", "space_time"]
 AxisKind = Literal["node", "cell", "periodic", "left_closed"]
 Basis = Literal["pixels", "sine", "fourier", "cosine_fourier"]
 Symmetry = Callable[[Tensor], Tensor]
+DATA = ("discrete", "continuous")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class PDE(ABC):
     version: ClassVar[int] = 1
     Config: ClassVar[type]
     order: ClassVar[int] = 2
-    floor: ClassVar[float] = 1e-9  # largest rms of the own residual on its own data, over its largest term
+    floor: ClassVar[float] = 1e-9  # largest rms of the own residual on what `solve` returns, over its largest term
     references: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[Mapping[str, Callable[["PDE", Tensor], dict[str, Tensor]]]] = {}
 
@@ -96,6 +97,8 @@ class PDE(ABC):
         self.config = self.Config() if config is None else config
         if self.config.n < 4:
             raise UserError(f"{self.name}: n = {self.config.n} is too small for the stencil; use n >= 4")
+        if self.data not in DATA:
+            raise UnknownName(f"data of {self.name}", self.data, DATA)
 
     @property
     def label(self) -> str:
@@ -109,6 +112,24 @@ class PDE(ABC):
         defaults = {f.name: f.default for f in dataclasses.fields(self.config)}
         changed = {k: v for k, v in settings.items() if v != defaults[k]}
         return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in changed.items()]
+
+    @property
+    def data(self) -> str:
+        """What generated states solve; a setting ``data`` where the PDE offers both.
+
+        ``discrete``: the very discrete equation that the own residual checks, as :meth:`solve` does.
+        ``continuous``: the continuous equation, finely and sampled on the grid; the coefficients are the same.
+        """
+        return getattr(self.config, "data", "discrete")
+
+    @property
+    def data_floor(self) -> float:
+        """Largest rms of the own residual on its own data, over its largest term."""
+        return self.floor if self.data == "discrete" else self.continuous_floor()
+
+    def continuous_floor(self) -> float:
+        """:attr:`data_floor` of continuous data: the truncation error of the own residual, a measured bound."""
+        raise UserError(f"{self.label} offers no continuous data")
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -139,7 +160,7 @@ class PDE(ABC):
 
     @abstractmethod
     def solve(self, state: Tensor) -> Tensor:
-        """Read the coefficient part, return the full state that meets the discrete equation."""
+        """Read the coefficient part, return the full state that meets the discrete equation, whatever ``data`` is."""
 
     @abstractmethod
     def terms(self, state: Tensor) -> dict[str, Tensor]:
@@ -169,10 +190,10 @@ class PDE(ABC):
         """Maps of states that leave the law invariant, identity included (exact augmentation)."""
         return (lambda state: state,)
 
-    def coefficient_factor(self) -> Tensor:
-        """States (k, C, *grid): the coefficient of each unit vector of its white-noise latent, zero solution.
+    def state_factor(self) -> Tensor:
+        """States (k, C, *grid) as generated from each unit vector of the white noise behind the coefficient.
 
-        Only where the coefficient is linear in white noise, hence Gaussian with mean zero.
+        Only where states are linear in that noise, hence Gaussian with mean zero.
         """
         raise UserError(f"{self.label} has no Gaussian coefficient law: it has no exact prior; train a network prior")
 

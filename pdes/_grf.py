@@ -36,6 +36,14 @@ def grf_field(coefficients: Array) -> Array:
     return np.asarray(fft.idctn(coefficients, type=2, norm="ortho", axes=(-2, -1)))
 
 
+def cosine_interpolate(field: Array, positions: Array) -> Array:
+    """Cosine interpolant of fields (..., s, s) at ``positions`` (m,) in grid spacings along both axes, (..., m, m)."""
+    size = field.shape[-1]
+    k = np.arange(size)
+    waves = np.cos(pi * k * (positions[:, None] + 0.5) / size) * np.where(k > 0, sqrt(2 / size), sqrt(1 / size))
+    return np.asarray(waves @ fft.dctn(field, type=2, norm="ortho", axes=(-2, -1)) @ waves.T)
+
+
 def sample_grf(indices: Sequence[int], n: int, *, seed: int, alpha: float = 2.0, tau: float = 3.0) -> Array:
     """Fields (len(indices), n, n) of the law N(0, τ^{2α-2} (-Δ + τ²)^{-α}) with Neumann edges."""
     xi = draw_normals(indices, (n, n), seed=seed)

@@ -1,27 +1,70 @@
 """Elliptic problems on the unit square with u = 0 on its edge: what Poisson, Helmholtz and Darcy share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import pi
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jensenbench.constraints import Constraint, FixedEntries
 from jensenbench.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
-from pdes._grf import grf_coefficients, grf_field, sample_grf
+from pdes._grf import cosine_interpolate, grf_coefficients, grf_field, sample_grf
 from pdes._sine import SineSolver, with_zero_edge
 from pdes._stencils import laplacian
 
+REFINEMENT = 4  # of the grid on which continuous data are solved
+FINE_POINTS = 2**22  # of all fine states at a time, for memory
+
 
 class Square(PDE):
-    """States (coefficient, u) on a square grid; u vanishes on the edge."""
+    """States (coefficient, u) on a square grid; u vanishes on the edge.
+
+    The coefficient is made of a Gaussian random field. Continuous data are every fourth point of a state on
+    a finer grid, whose field is the cosine interpolant of the same field.
+    """
 
     def __init__(self, config: Any = None):
         super().__init__(config)
         kind: AxisKind = getattr(self.config, "grid", "node")
         self.grid = Grid((Axis("x", self.config.n, kind=kind), Axis("y", self.config.n, kind=kind)))
+
+    def coefficient(self, field: Tensor) -> Tensor:
+        """The coefficient (b, n, n) made of a Gaussian random field."""
+        return field
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        return self._unsolved(torch.from_numpy(sample_grf(indices, self.config.n, seed=seed)))
+
+    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        if self.data == "discrete":
+            return super().generate(indices, seed=seed)
+        return self._sampled(torch.from_numpy(sample_grf(indices, self.config.n, seed=seed)))
+
+    @cached_property
+    def _fine(self) -> Self:
+        n = self.config.n
+        points = (n - 1) * REFINEMENT + 1 if self.grid.axes[0].kind == "node" else n * REFINEMENT
+        return type(self)(replace(self.config, n=points, data="discrete"))
+
+    def _unsolved(self, field: Tensor) -> Tensor:
+        a = self.coefficient(field)
+        return torch.stack([a, torch.zeros_like(a)], 1)
+
+    def _sampled(self, field: Tensor) -> Tensor:
+        """States of Gaussian fields (b, n, n), solved on the fine grid."""
+        fine = self._fine
+        positions = np.arange(fine.config.n) / REFINEMENT
+
+        def solution(part: Tensor) -> Tensor:
+            state = fine._unsolved(torch.from_numpy(cosine_interpolate(part.numpy(), positions)))
+            return fine.solve(state)[:, 1, ::REFINEMENT, ::REFINEMENT]
+
+        parts = field.split(max(1, FINE_POINTS // fine.n_points))
+        return torch.stack([self.coefficient(field), torch.cat([solution(part) for part in parts])], 1)
 
     @property
     def edge(self) -> Tensor:
@@ -65,20 +108,15 @@ class ShiftedLaplace(Square):
         self.fields = (Field("f", "coefficient"), Field("u", "solution", basis="sine"))
         self.solver = SineSolver(self.grid.axes[0], shift)
 
-    def source(self, field: Tensor) -> Tensor:
-        """Right-hand side (b, n, n) made of a Gaussian random field."""
-        return field
-
-    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        f = self.source(torch.from_numpy(sample_grf(indices, self.config.n, seed=seed)))
-        return torch.stack([f, torch.zeros_like(f)], 1)
-
-    def coefficient_factor(self) -> Tensor:
-        """States (n², 2, n, n) that hold in f the columns of a factor of its covariance, in u zero."""
+    def state_factor(self) -> Tensor:
         n = self.config.n
         noise = torch.eye(n * n, dtype=torch.float64).reshape(-1, n, n).numpy()
-        f = self.source(torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0))))
-        return torch.stack([f, torch.zeros_like(f)], 1)
+        field = torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0)))
+        return self.solve(self._unsolved(field)) if self.data == "discrete" else self._sampled(field)
+
+    def continuous_floor(self) -> float:
+        """First order in h: f is rough."""
+        return 1.5 * self.grid.spacings[0]
 
     def solve(self, state: Tensor) -> Tensor:
         f = state[:, 0]

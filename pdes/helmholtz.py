@@ -15,10 +15,11 @@ from pdes._square import ShiftedLaplace
 
 @dataclass(frozen=True)
 class HelmholtzConfig:
-    """n points along each side, edges included; wave number k."""
+    """n points along each side, edges included; wave number k; ``data`` discrete or continuous."""
 
     n: int = 32
     k: float = 1.0
+    data: str = "discrete"
 
 
 class Helmholtz(ShiftedLaplace):
@@ -44,7 +45,7 @@ class Helmholtz(ShiftedLaplace):
                 f"k = {resonance:.6g}; choose a smaller k"
             )
 
-    def source(self, field: Tensor) -> Tensor:
+    def coefficient(self, field: Tensor) -> Tensor:
         return torch.where(self.edge, torch.zeros_like(field), field)
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:

@@ -9,9 +9,10 @@ from pdes._square import ShiftedLaplace
 
 @dataclass(frozen=True)
 class PoissonConfig:
-    """n points along each side, edges included."""
+    """n points along each side, edges included; ``data`` discrete or continuous."""
 
     n: int = 32
+    data: str = "discrete"
 
 
 class Poisson(ShiftedLaplace):

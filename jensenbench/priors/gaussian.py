@@ -48,16 +48,16 @@ class GaussianPrior(Denoiser):
 
     @classmethod
     def of_pde(cls, pde: PDE, codec: Codec) -> Self:
-        """Law of the full states of an affine PDE whose coefficient is Gaussian.
+        """Law of the states that an affine PDE with a Gaussian coefficient generates.
 
-        The coefficient's factor goes through the numerical solver, so that the prior meets the
-        discrete equation that the residual checks.
+        A factor of their covariance goes through the generator itself, so that the prior meets the very
+        equation that the data solve.
         """
         if not pde.affine():
             raise UserError(f"{pde.label} is not affine: it has no exact Gaussian prior; train a network prior")
-        factor = pde.coefficient_factor().double()
-        mean = codec.encode(pde.solve(torch.zeros_like(factor[:1])))
-        columns = (codec.encode(pde.solve(factor)) - mean).flatten(1)
+        factor = pde.state_factor().double()
+        mean = codec.encode(torch.zeros_like(factor[:1]))
+        columns = (codec.encode(factor) - mean).flatten(1)
         directions, std = principal_directions(columns)
         return cls(mean[0], directions, std)
 

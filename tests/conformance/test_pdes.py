@@ -13,6 +13,12 @@ VARIANTS = (
     ("darcy", {"grid": "left_closed", "low": 0.1, "high": 1.0, "source": 4.0}),
     ("helmholtz", {"k": 4.2}),
     ("burgers", {"nu": 0.1}),
+    ("poisson", {"data": "continuous"}),
+    ("helmholtz", {"data": "continuous"}),
+    ("darcy", {"data": "continuous"}),
+    ("darcy", {"law": "lognormal", "data": "continuous"}),
+    ("burgers", {"data": "continuous"}),
+    ("burgers", {"data": "continuous", "nu": 0.1}),
 )
 
 

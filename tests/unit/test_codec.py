@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from jensenbench.codec import POWERS, Codec, cosine_matrix, fourier_matrix, sine_matrix
 from jensenbench.errors import UserError
 from jensenbench.pde import PDE, Axis, Field, Grid
+from jensenbench.priors import BuiltPrior, load_prior, save_prior
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.provenance import public_modules
 from jensenbench.registry import make_pde
 
 BASES = {"pixels": "node", "sine": "node", "fourier": "periodic", "cosine_fourier": "periodic"}
@@ -89,6 +92,21 @@ def test_the_linear_part_is_linear_and_symmetric_and_powers_add(case, weight):
     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(_cases(), st.floats(-3, 3), st.floats(0.1, 5))
+def test_gradients_are_the_adjoints_of_the_linear_parts(case, shift, scale):
+    """<A x, y> = <x, Aᵀy>, with A x by a difference and Aᵀ y by autograd, for encoding and for decoding."""
+    pde, power, states = case
+    codec = Codec(pde, shift=[shift], scale=[scale], power=power)
+    x, y, base = states.split(1)
+    for map_ in (codec.encode, codec.decode):
+        forward = map_(base + x) - map_(base)
+        point = base.clone().requires_grad_()
+        (back,) = torch.autograd.grad(map_(point), point, y)
+        bound = float(forward.norm() * y.norm() + x.norm() * back.norm() + map_(base).norm() * y.norm())
+        assert abs(float((forward * y).sum() - (x * back).sum())) <= 1e-12 * bound
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(4, 40))
 def test_bases_are_orthonormal_so_energies_agree(n):
@@ -131,7 +149,7 @@ def test_a_harmonic_is_multiplied_by_one_plus_its_squared_wave_number(basis, per
 
 
 @pytest.mark.parametrize("power", POWERS)
-@pytest.mark.parametrize("name", ["poisson", "darcy", "helmholtz", "burgers"])
+@pytest.mark.parametrize("name", public_modules("pdes"))
 def test_fitted_channels_have_mean_zero_and_the_priors_std(name, power):
     pde = make_pde(name, {"n": 9})
     states = pde.generate(range(40), seed=0)
@@ -141,6 +159,18 @@ def test_fitted_channels_have_mean_zero_and_the_priors_std(name, power):
     assert torch.allclose(channels.std(1), torch.full((len(channels),), 0.5, dtype=torch.float64), rtol=1e-12)
     rebuilt = Codec(pde, **codec.state())
     assert torch.equal(rebuilt.encode(states), codec.encode(states))
+
+
+@pytest.mark.parametrize(("name", "power"), [("helmholtz", 2), ("burgers", 1)])
+def test_a_prior_file_keeps_the_fitted_codec_bit_by_bit(tmp_path, name, power):
+    pde = make_pde(name, {"n": 8})
+    states = pde.generate(range(20), seed=0)
+    codec = Codec.fit(pde, states, power=power)
+    built = BuiltPrior(GaussianPrior.isotropic(pde.shape, 0.5), codec, {"power": power})
+    save_prior(tmp_path / "prior.safetensors", built, pde=pde, label="any", seed=0, data_digest="none")
+    loaded = load_prior(tmp_path / "prior.safetensors", pde).codec
+    assert loaded.state() == codec.state()
+    assert torch.equal(loaded.encode(states), codec.encode(states))
 
 
 def test_rows_and_precision_are_kept():
