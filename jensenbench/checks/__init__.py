@@ -33,4 +33,6 @@ def _check_prior_file(path: Path, data: Path) -> Report:
     prior = load_prior(path, dataset.pde)
     states = prior.codec.encode(dataset.split("validation"))
     report = check_prior(prior.denoiser, states, exact=prior.kind in EXACT_KINDS)
-    return replace(report, subject=f"{dataset.label} {prior.label}")
+    labels = {"PDE": dataset.label, "prior": prior.label, "seed": prior.meta["seed"], "kind": prior.kind}
+    labels |= {"power": prior.codec.power, "backbone": prior.meta["settings"].get("backbone", "")}
+    return replace(report, subject=" ".join(str(labels[key]) for key in ("PDE", "prior", "seed")), labels=labels)

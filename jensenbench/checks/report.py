@@ -1,6 +1,7 @@
 """What a conformance check returns: named outcomes with the number behind each."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -20,10 +21,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of one subject (a method, a PDE or a prior)."""
+    """All checks of one subject (a method, a PDE or a prior).
+
+    Attributes:
+        labels: what the page says of the subject beside its name, by heading.
+    """
 
     subject: str
     checks: tuple[Check, ...]
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

@@ -12,8 +12,7 @@ from jensenbench.dataset import Dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.priors import BuiltPrior
 from jensenbench.priors.gaussian import GaussianPrior
-from jensenbench.priors.network import NetworkPrior
-from jensenbench.priors.training import Trainer, TrainingData, parse_settings
+from jensenbench.priors.training import Quality, Trainer, TrainingData, parse_settings
 from jensenbench.registry import configure
 
 
@@ -33,7 +32,7 @@ def build_prior(
     state_dir: Path,
     device: torch.device | str = "cpu",
     label: str = "prior",
-    quality: Callable[[NetworkPrior], Mapping[str, float]] | None = None,
+    quality: Quality | None = None,
     guard: Callable[[], None] | None = None,
 ) -> tuple[BuiltPrior, Trainer | None]:
     """Build or train a prior of a data file's PDE.

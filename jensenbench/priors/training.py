@@ -19,6 +19,7 @@ from jensenbench.priors.loop import Loop, LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
 from jensenbench.registry import configure
 
+Quality = Callable[[Denoiser, Codec], Mapping[str, float]]
 VALIDATION_BINS = 8
 VALIDATION_STATES = 256
 
@@ -33,6 +34,7 @@ class TrainingSettings(LoopSettings):
         log_sigma_mean, log_sigma_std: ln sigma of the loss is normal with these.
         augment: apply a random exact symmetry of the PDE to every state.
         autocast: ``auto``, ``float32`` or ``bfloat16``.
+        quality: states that the averaged prior draws at every check to be measured by; 0 for none.
     """
 
     power: int = 1
@@ -43,6 +45,7 @@ class TrainingSettings(LoopSettings):
     log_sigma_std: float = 1.6
     augment: bool = True
     autocast: str = "auto"
+    quality: int = 0
 
 
 def parse_settings(settings: Mapping[str, Any]) -> tuple[TrainingSettings, Any]:
@@ -76,7 +79,7 @@ class Trainer:
         settings, backbone: from :func:`parse_settings`.
         seed: of the initial weights, batches, noise levels and noise.
         state_dir: folder of the resumable state and of the log.
-        quality: measures the averaged prior at every check; its values become columns of the log.
+        quality: measures the averaged prior and its codec at every check; its values become columns of the log.
         guard: see :class:`Loop`.
 
     ``prior`` holds the weights in training, ``average`` their moving average, ``loop`` the optimisation.
@@ -92,7 +95,7 @@ class Trainer:
         state_dir: Path,
         device: torch.device,
         label: str = "train",
-        quality: Callable[[NetworkPrior], Mapping[str, float]] | None = None,
+        quality: Quality | None = None,
         guard: Callable[[], None] | None = None,
     ):
         self.settings, self.backbone, self.data, self.seed = settings, backbone, data, seed
@@ -137,11 +140,11 @@ class Trainer:
     def _check(self, module: nn.Module, step: int) -> dict[str, float]:
         """Validation loss, its mean and by noise level, and the caller's measures."""
         bins = validation_loss(self.average, self._validation, self.settings)
-        measured = self.quality(self.average) if self.quality else {}
+        measured = self.quality(self.average, self.data.codec) if self.quality else {}
         return {
             "validation": sum(bins.values()) / len(bins),
             **{f"validation_sigma_{sigma:.3g}": value for sigma, value in bins.items()},
-            **measured,
+            **{f"quality_{name}": value for name, value in measured.items()},
         }
 
 

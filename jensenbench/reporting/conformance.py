@@ -1,30 +1,39 @@
 """The conformance page: what every plug-in and prior was checked for, and the number behind each verdict."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from jensenbench import store
 from jensenbench.checks.report import Report
+from jensenbench.reporting.style import MISSING
 
-_KINDS = {"method": "Methods", "pde": "PDEs", "prior": "Priors"}
+Checked = Mapping[str, Any]  # a report as its file keeps it
+_KINDS = {"method": "Methods", "pde": "PDEs"}
 
 
 def write_report(report: Report, kind: str, path: Path) -> None:
     """Keep a report as JSON for the page."""
-    store.write_text(path, json.dumps({"kind": kind, "rows": report.rows()}, indent=1))
+    content = {"kind": kind, "labels": dict(report.labels), "rows": report.rows()}
+    store.write_text(path, json.dumps(content, indent=1))
 
 
 def run(*, files: Sequence[Path], out: Path) -> None:
     """Write ``conformance.md`` from the reports of all checks."""
-    reports = [json.loads(path.read_text()) for path in files]
-    blocks = ["# Conformance", "Every plug-in of the tier against the public checks of `python -m jensenbench check`."]
+    reports: list[Checked] = [json.loads(path.read_text()) for path in files]
+    blocks = [
+        "# Conformance",
+        "Every plug-in and prior of the tier against the public checks of `python -m jensenbench check`.",
+    ]
     for kind, title in _KINDS.items():
         rows = [row for report in reports if report["kind"] == kind for row in report["rows"]]
         if rows:
-            blocks += [f"## {title}", _summary(pd.DataFrame(rows)), _details(pd.DataFrame(rows))]
+            blocks += [f"## {title}", _summary(pd.DataFrame(rows)), _details(pd.DataFrame(rows), "subject")]
+    priors = [report for report in reports if report["kind"] == "prior"]
+    blocks += _priors(priors) if priors else []
     store.write_text(out, "\n\n".join(blocks) + "\n")
 
 
@@ -34,9 +43,30 @@ def _summary(rows: pd.DataFrame) -> str:
     return "\n".join(["| subject | passed |", "|---|---|", *lines])
 
 
-def _details(rows: pd.DataFrame) -> str:
+def _priors(reports: Sequence[Checked]) -> list[str]:
+    """One row a prior, then the checks of all seeds of each."""
+    table = pd.DataFrame([{**report["labels"], **_verdict(report["rows"])} for report in reports])
+    details = []
+    for _, found in table.groupby(["PDE", "prior"], sort=False):
+        rows = [
+            {**row, "seed": f"seed {reports[i]['labels']['seed']}"} for i in found.index for row in reports[i]["rows"]
+        ]
+        details += [f"### {found.iloc[0]['PDE']}, {found.iloc[0]['prior']}", _details(pd.DataFrame(rows), "seed")]
+    return ["## Priors", table.replace("", MISSING).to_markdown(index=False), *details]
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    failed = [_named(row) for row in rows if not row["passed"]]
+    return {"passed": f"{len(rows) - len(failed)} / {len(rows)}", "failed": "; ".join(failed)}
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} ({row['value']:.2g})" if row["value"] is not None else row["name"]
+
+
+def _details(rows: pd.DataFrame, columns: str) -> str:
     cells = rows.assign(cell=[_cell(row["passed"], row["value"]) for row in rows.to_dict("records")])
-    table = cells.pivot_table(index="name", columns="subject", values="cell", aggfunc="first", sort=False).fillna("–")
+    table = cells.pivot_table(index="name", columns=columns, values="cell", aggfunc="first", sort=False).fillna(MISSING)
     return table.rename_axis(index="check", columns=None).reset_index().to_markdown(index=False)
 
 

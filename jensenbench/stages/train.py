@@ -9,6 +9,7 @@ import torch
 from jensenbench import provenance, store
 from jensenbench.dataset import load_dataset
 from jensenbench.devices import pick_device
+from jensenbench.evaluation.prior_quality import PriorQuality
 from jensenbench.priors import save_prior
 from jensenbench.priors.building import build_prior
 from jensenbench.priors.loop import write_log
@@ -38,6 +39,7 @@ def run(
         built, trainer = build_prior(
             settings["kind"], settings, dataset, seed=seed, state_dir=state_dir, device=target,
             label=f"train {dataset.label}/{label}/{seed}", guard=watch.check,
+            quality=PriorQuality(dataset, states=settings["quality"]) if settings.get("quality") else None,
         )  # fmt: skip
         watch.check()
         store.write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))

@@ -14,6 +14,7 @@ from jensenbench.evaluation.prior_quality import QUALITIES, PriorQuality
 from jensenbench.evaluation.scoring import Judge
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.training import Trainer, TrainingData, parse_settings
 from jensenbench.registry import make_pde
 from jensenbench.store import SPLITS
 
@@ -89,3 +90,23 @@ def test_samples_that_are_not_finite_have_no_quality(dataset, quality, codec):
 def test_too_few_states_are_refused(dataset):
     with pytest.raises(UserError, match="quality = 3"):
         PriorQuality(dataset, states=3)
+
+
+def train_network(folder: Path, dataset: Dataset, quality: PriorQuality | None) -> Trainer:
+    settings, backbone = parse_settings({"steps": 12, "batch": 4, "width": 8, "embedding": 16, "checks": 3})
+    states = dataset.split("train")
+    data = TrainingData(dataset.pde, Codec.fit(dataset.pde, states, power=1), states, states[:32], dataset.digest)
+    trainer = Trainer(settings, backbone, data, seed=0, state_dir=folder, device=torch.device("cpu"), quality=quality)
+    trainer.run()
+    return trainer
+
+
+def test_a_training_logs_it_and_is_the_same_training_as_without(dataset, quality, codec, tmp_path):
+    measured, plain = (train_network(tmp_path / name, dataset, q) for name, q in (("on", quality), ("off", None)))
+    columns = {f"quality_{name}" for name in QUALITIES}
+    for with_it, without in zip(measured.loop.progress.rows, plain.loop.progress.rows, strict=True):
+        assert {name: value for name, value in with_it.items() if name not in columns} == without
+        assert columns <= set(with_it)
+    last = {name: measured.loop.progress.rows[-1][f"quality_{name}"] for name in QUALITIES}
+    assert last == quality(measured.average, codec)
+    assert all(torch.equal(value, plain.average.tensors()[name]) for name, value in measured.average.tensors().items())
