@@ -1,15 +1,21 @@
-"""Networks behind trained priors. A backbone maps (x, noise label) to an output of x's shape."""
+"""The small U-Net of the default tier."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import log
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.errors import UnknownName, UserError
+from jensenbench.priors.backbones.layers import (
+    FiLM,
+    NoiseEmbedding,
+    places,
+    require,
+    require_axes,
+    silence,
+    with_places,
+)
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,12 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
         super().__init__()
-        if len(shape) != 2:
-            raise UserError(f"backbone 'unet' needs two grid axes, the state has {len(shape)}")
-        if settings.width < 8 or settings.width % 8 or settings.blocks < 1 or settings.embedding < 8:
-            raise UserError(f"backbone 'unet': {settings} needs width in multiples of 8, blocks >= 1, embedding >= 8")
+        require_axes("unet", shape, (2,))
+        fits = settings.width >= 8 and settings.width % 8 == 0 and settings.blocks >= 1 and settings.embedding >= 8
+        require("unet", settings, fits, "width in multiples of 8, blocks >= 1, embedding >= 8")
         width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
-        self.register_buffer("places", _places(shape), persistent=False)
+        self.register_buffer("places", places(shape), persistent=False)
         self.embed = NoiseEmbedding(size)
         self.enter, self.enter_film = nn.Conv2d(channels + 2, 2 * pixel, 1), FiLM(size, 2 * pixel)
         self.gather = nn.Conv2d(2 * pixel, pixel, 1)
@@ -59,15 +64,14 @@ class UNet(nn.Module):
         self.scatter = nn.Conv2d(width, width, 1)
         self.mix, self.mix_film = nn.Conv2d(3 * pixel, 2 * pixel, 1), FiLM(size, 2 * pixel)
         self.leave = nn.Conv2d(2 * pixel, channels, 1)
-        for parameter in self.leave.parameters():
-            nn.init.zeros_(parameter)
+        silence(self.leave)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Network output (b, C, n0, n1) for (b, C, n0, n1) ``x`` and (b,) noise labels."""
         rows, columns = x.shape[-2:]
         level = self.embed(label)
-        h = torch.cat([x, self.places.to(x).expand(len(x), -1, -1, -1)], 1)
+        h = with_places(x, self.places)
         if any(self._padding):
             h = functional.pad(h, (0, self._padding[1], 0, self._padding[0]), mode="replicate")
         pixels = functional.silu(self.enter_film(self.enter(h), level))
@@ -84,34 +88,6 @@ class UNet(nn.Module):
         coarse = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
         h = _run(self.up, torch.cat([fine, coarse], 1), level)
         return self.scatter(functional.silu(self.normalise(h)))
-
-
-class NoiseEmbedding(nn.Module):
-    """Fourier features of the noise label through a two-layer perceptron."""
-
-    frequencies: Tensor
-
-    def __init__(self, size: int):
-        super().__init__()
-        half = size // 4
-        self.register_buffer("frequencies", torch.exp(torch.linspace(log(0.5), log(6.0), half)), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(2 * half, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
-
-    def forward(self, label: Tensor) -> Tensor:
-        phase = label[:, None] * self.frequencies
-        return self.layers(torch.cat([phase.cos(), phase.sin()], 1))
-
-
-class FiLM(nn.Module):
-    """Feature-wise scale and shift by the noise level."""
-
-    def __init__(self, embedding: int, channels: int):
-        super().__init__()
-        self.linear = nn.Linear(embedding, 2 * channels)
-
-    def forward(self, h: Tensor, level: Tensor) -> Tensor:
-        scale, shift = self.linear(level)[:, :, None, None].chunk(2, 1)
-        return h * (1 + scale) + shift
 
 
 class Block(nn.Module):
@@ -139,33 +115,3 @@ def _run(blocks: nn.ModuleList, h: Tensor, level: Tensor) -> Tensor:
     for block in blocks:
         h = block(h, level)
     return h
-
-
-def _places(shape: Sequence[int]) -> Tensor:
-    """(1, 2, n0, n1) coordinates from -1 to 1."""
-    axes = [torch.linspace(-1, 1, n) for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network class, called with (channels, shape, settings), and its default settings."""
-
-    build: Callable[[int, Sequence[int], Any], nn.Module]
-    settings: Any = field(default=None)
-
-
-BACKBONES: dict[str, Backbone] = {"unet": Backbone(UNet, UNetSettings())}
-
-
-def find_backbone(name: str) -> Backbone:
-    """A backbone by name."""
-    if name not in BACKBONES:
-        raise UnknownName("backbone", name, BACKBONES)
-    return BACKBONES[name]
-
-
-def build_backbone(name: str, channels: int, shape: Sequence[int], settings: Any = None) -> nn.Module:
-    """A network for states (channels, *shape); ``settings`` is the backbone's dataclass, its default if None."""
-    backbone = find_backbone(name)
-    return backbone.build(channels, shape, backbone.settings if settings is None else settings)

@@ -1,0 +1,57 @@
+"""A perceptron for toys."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jensenbench.priors.backbones.layers import FiLM, NoiseEmbedding, require, silence
+
+
+@dataclass(frozen=True)
+class MLPSettings:
+    """Width and number of residual blocks, size of the noise embedding."""
+
+    width: int = 256
+    blocks: int = 3
+    embedding: int = 64
+
+
+class MLP(nn.Module):
+    """Residual perceptron on flattened states of any shape, modulated by the noise level in every block.
+
+    Args:
+        channels, shape: of the states (C, *shape), any number of axes.
+    """
+
+    def __init__(self, channels: int, shape: Sequence[int], settings: MLPSettings):
+        super().__init__()
+        fits = min(settings.width, settings.blocks) >= 1 and settings.embedding >= 8
+        require("mlp", settings, fits, "width >= 1, blocks >= 1, embedding >= 8")
+        entries, width, size = channels * math.prod(shape), settings.width, settings.embedding
+        self.embed = NoiseEmbedding(size)
+        self.enter = nn.Linear(entries, width)
+        self.blocks = nn.ModuleList(Block(width, size) for _ in range(settings.blocks))
+        self.leave = nn.Linear(width, entries)
+        silence(self.leave)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """Network output (b, C, *grid) for (b, C, *grid) ``x`` and (b,) noise labels."""
+        level, h = self.embed(label), self.enter(x.flatten(1))
+        for block in self.blocks:
+            h = block(h, level)
+        return self.leave(functional.silu(h)).reshape(x.shape)
+
+
+class Block(nn.Module):
+    """Two linear layers, modulated by the noise level, around a skip."""
+
+    def __init__(self, width: int, embedding: int):
+        super().__init__()
+        self.first, self.film, self.second = nn.Linear(width, width), FiLM(embedding, width), nn.Linear(width, width)
+
+    def forward(self, h: Tensor, level: Tensor) -> Tensor:
+        active = self.film(self.first(functional.silu(h)), level)
+        return h + self.second(functional.silu(active))
