@@ -66,8 +66,15 @@ def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int
         save_file(tensors, temporary, metadata={_METADATA: text})
 
 
-def load_prior(path: Path, pde: PDE) -> LoadedPrior:
-    """Read a prior file for a PDE; a damaged file or one of another PDE or shape is one clear error."""
+def load_prior(
+    path: Path, pde: PDE, *, data_digest: str | None = None, settings: Mapping[str, Any] | None = None
+) -> LoadedPrior:
+    """Read a prior file for a PDE; one that is damaged or not what is asked for is one clear error.
+
+    Args:
+        data_digest: of the data that it must have been made from.
+        settings: entry of a config, ``kind`` included, that it must have been made with.
+    """
     meta, tensors = _read(path)
     digest = meta.pop("digest")
     if _digest(meta, tensors) != digest:
@@ -77,9 +84,36 @@ def load_prior(path: Path, pde: PDE) -> LoadedPrior:
             f"{path} is a prior of {meta['pde']} with states {tuple(meta['shape'])}, "
             f"not of {pde.label} with states {pde.shape}; name the file that was trained on it"
         )
+    _check_asked(path, meta, {"data_digest": data_digest} if data_digest else {})
+    _check_asked(path, {"kind": meta["kind"], **_flat(meta["settings"])}, settings or {})
+    _check_scale(path, meta)
     denoiser = _restore(path, meta, tensors)
     codec = Codec(pde, **meta["codec"])
     return LoadedPrior(denoiser, codec, meta["label"], meta["kind"], digest, meta)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a prior file as a config gives them, a backbone's beside those of the training."""
+    return {**settings, **settings.get("backbone_settings", {})}
+
+
+def _check_asked(path: Path, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for key, value in asked.items():
+        if store.canonical_json([made.get(key)]) != store.canonical_json([value]):
+            raise UserError(
+                f"{path} was made with {key} = {made.get(key)!r}, asked for is {value!r}; delete it and train again"
+            )
+
+
+def _check_scale(path: Path, meta: Mapping[str, Any]) -> None:
+    settings, power = meta["settings"], meta["codec"]["power"]
+    if settings["power"] != power:
+        raise UserError(f"{path}: its codec has power {power}, its settings say {settings['power']}; train again")
+    sigma_data = settings.get("sigma_data", NetworkPrior.sigma_data)
+    if sigma_data != NetworkPrior.sigma_data:
+        raise UserError(
+            f"{path} was trained for sigma_data = {sigma_data}, the suite's is {NetworkPrior.sigma_data}; train again"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -58,6 +58,7 @@ def build_prior(
             **asdict(trainer.settings),
             "backbone_settings": asdict(trainer.backbone),
             "precision": prior.precision,
+            "sigma_data": prior.sigma_data,
         }
         return BuiltPrior(prior, trainer.data.codec, chosen), trainer
     raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))

@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from jensenbench import provenance, store
 from jensenbench.errors import UserError
+from jensenbench.noise import seed_of
+from jensenbench.priors import parallel
 from jensenbench.progress import LOG_SECONDS
 
 CHECKPOINT_SECONDS = 30.0
@@ -111,7 +113,7 @@ class Loop:
     Args:
         module: network on its device; the weights that require gradients are trained, in place.
         loss: the scalar to minimise at a step, and parts of it for the log: a function of (module, step) alone,
-            with keyed generators for what is random.
+            with keyed generators for what is random; the global generators are keyed by the step, for dropout.
         identity: all values on which the result depends, for :func:`store.canonical_json`.
         sources: modules whose code the loss is, ``("methods.piddm",)``; they and all they import count.
         state_dir: folder of the resumable state. State of another identity, code, environment or number of
@@ -122,6 +124,8 @@ class Loop:
         guard: called before every save; may raise UserError to end the run and keep the state of before.
 
     Attributes:
+        rows: of the batch of a step that are this process's share. A loss that takes these alone can be trained
+            by several processes, and its error for want of memory can name the batch that would fit.
         progress: of the run; ``progress.rows`` is the log.
         seconds_before: time that earlier, killed runs of the same training took.
     """
@@ -142,6 +146,7 @@ class Loop:
     ):
         self.module, self.loss, self.settings, self.label, self.device = module, loss, settings, label, device
         self.average = deepcopy(module).requires_grad_(False).eval()
+        self.rows = parallel.share(settings.batch)
         self.optimiser = torch.optim.AdamW(
             [weight for weight in module.parameters() if weight.requires_grad],
             lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay,
@@ -149,17 +154,20 @@ class Loop:
         self.progress, self.seconds_before = Progress(), 0.0
         self._check, self._guard = check, guard
         self._checkpoint, self._good, self._log = (state_dir / n for n in ("checkpoint.pt", "good.pt", "log.csv"))
-        machine = [torch.get_num_threads(), device.type, provenance.environment_digest()]
-        parts = [list(identity), asdict(settings), provenance.digest_sources(sources), machine]
+        machine = [torch.get_num_threads(), parallel.count(), device.type, provenance.environment_digest()]
+        self._identity = store.canonical_json(list(identity))
+        parts = [self._identity, asdict(settings), provenance.digest_sources(sources), machine]
         self._fingerprint = provenance.digest_text(store.canonical_json(parts))
 
     def run(self) -> nn.Module:
         """Optimise to the end, resuming where a killed run stopped; returns the averaged network in eval mode."""
+        self.module.train()
         if not self._resume():
             self.save(self._good)
         progress, total = self.progress, self.settings.steps
         started, save, log = time.monotonic() - progress.seconds, _Alarm(CHECKPOINT_SECONDS), _Alarm(LOG_SECONDS)
-        with tqdm(total=total, initial=progress.step, desc=self.label, unit="step", disable=None) as bar:
+        hidden = None if parallel.leads() else True
+        with tqdm(total=total, initial=progress.step, desc=self.label, unit="step", disable=hidden) as bar:
             while progress.step < total:
                 self._advance()
                 progress.seconds = time.monotonic() - started
@@ -177,6 +185,8 @@ class Loop:
 
     def save(self, path: Path | None = None) -> None:
         """Write the resumable state in one move."""
+        if not parallel.leads():
+            return
         if self._guard:
             self._guard()
         state = {
@@ -224,11 +234,48 @@ class Loop:
 
     def _gradients(self, step: int) -> tuple[dict[str, float], float]:
         """Loss and its parts at a step, with clipped gradients in place, and their norm before clipping."""
-        loss, parts = self.loss(self.module, step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        try:
+            values = self._differentiate(step)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            values = None
+        if values is None:  # outside of the handler, whose traceback holds the tensors of the failed attempt
+            raise UserError(
+                f"{self.label}: a batch of {self.settings.batch} needs more memory than there is; {self._remedy(step)}"
+            )
+        parallel.average(weight.grad for weight in self.module.parameters() if weight.grad is not None)
+        numbers = torch.tensor([float(value) for value in values.values()], dtype=torch.float64, device=self.device)
+        parallel.average([numbers])
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
-        return {name: float(value) for name, value in {"loss": loss.detach(), **parts}.items()}, float(norm)
+        return dict(zip(values, numbers.tolist(), strict=True)), float(norm)
+
+    def _differentiate(self, step: int) -> dict[str, Tensor | float]:
+        """Loss and its parts at a step for this process's rows, with gradients in place."""
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed_of((self._identity, step, self.rows.start)) >> 1)
+            loss, parts = self.loss(self.module, step)
+            loss.backward()
+        return {"loss": loss.detach(), **parts}
+
+    def _remedy(self, step: int) -> str:
+        """What batch would fit, found by halving."""
+        rows, size = self.rows, (self.rows.stop - self.rows.start) // 2
+        while size:
+            self.optimiser.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.rows = slice(rows.start, rows.start + size)
+            try:
+                self._differentiate(step)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                size //= 2
+            else:
+                return f"batch: {size * parallel.count()} would fit"
+        return "lower batch or take a smaller network"
 
     def _write_row(self) -> None:
         progress, begun = self.progress, time.monotonic()
@@ -241,13 +288,15 @@ class Loop:
             "gradient_norm_max": progress.largest,
             **means,
         }
-        if self._check:
+        if self._check and parallel.leads():
             row |= self._check(self.average, progress.step)
         progress.rows.append(row)
         progress.sums, progress.largest, progress.count = {}, 0.0, 0
         progress.checking += time.monotonic() - begun
         self.save(self._good)
-        store.write_text(self._log, self.table())
+        self.save()
+        if parallel.leads():
+            store.write_text(self._log, self.table())
 
     def _go_back(self, loss: float, norm: float) -> None:
         """Return to the state of the last check with half the learning rate, once; then give up."""
@@ -296,7 +345,8 @@ class Loop:
         self._say(f"step {progress.step}/{total}, loss {loss:.4g}, {speed}")
 
     def _say(self, text: str) -> None:
-        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+        if parallel.leads():
+            print(f"{self.label}: {text}", file=sys.stderr, flush=True)
 
 
 class _Alarm:
@@ -311,6 +361,11 @@ class _Alarm:
             return False
         self._last = now
         return True
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch found no memory, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jensenbench.codec import Codec
 from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.errors import UnknownName
+from jensenbench.errors import UnknownName, UserError
 from jensenbench.noise import generator_of
 from jensenbench.pde import PDE
 from jensenbench.priors.backbones import build_backbone, find_backbone
@@ -19,9 +19,11 @@ from jensenbench.priors.loop import Loop, LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
 from jensenbench.registry import configure
 
-Quality = Callable[[Denoiser, Codec], Mapping[str, float]]
 VALIDATION_BINS = 8
 VALIDATION_STATES = 256
+SCALE_TOLERANCE = 1.25
+
+Quality = Callable[[Denoiser, Codec], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class TrainingSettings(LoopSettings):
         augment: apply a random exact symmetry of the PDE to every state.
         autocast: ``auto``, ``float32`` or ``bfloat16``.
         quality: states that the averaged prior draws at every check to be measured by; 0 for none.
+        processes: that share every batch, each on a GPU of its own or with the tier's threads on the CPU.
     """
 
     power: int = 1
@@ -46,6 +49,12 @@ class TrainingSettings(LoopSettings):
     augment: bool = True
     autocast: str = "auto"
     quality: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.processes, int) or self.processes < 1 or self.batch % self.processes:
+            raise UserError(f"batch = {self.batch} does not divide among processes = {self.processes!r}")
 
 
 def parse_settings(settings: Mapping[str, Any]) -> tuple[TrainingSettings, Any]:
@@ -79,7 +88,8 @@ class Trainer:
         settings, backbone: from :func:`parse_settings`.
         seed: of the initial weights, batches, noise levels and noise.
         state_dir: folder of the resumable state and of the log.
-        quality: measures the averaged prior and its codec at every check; its values become columns of the log.
+        quality: measures the averaged prior, given it and its codec, at every check; its values become columns of
+            the log.
         guard: see :class:`Loop`.
 
     ``prior`` holds the weights in training, ``average`` their moving average, ``loop`` the optimisation.
@@ -114,6 +124,7 @@ class Trainer:
         self.average = NetworkPrior(self.loop.average, data.pde.shape, precision=precision)
         self._validation = data.codec.encode(data.validation[:VALIDATION_STATES]).float().to(device)
         self._train = data.train.to(device)
+        check_scale(data, settings.power, self.prior.sigma_data)
 
     def run(self) -> NetworkPrior:
         """Train to the end, resuming where a killed run stopped; returns the averaged network."""
@@ -135,7 +146,8 @@ class Trainer:
 
     def _loss(self, module: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
         clean, sigma, noise = self.batch(step)
-        return denoising_loss(self.prior, clean, sigma, noise).mean(), {}
+        rows = self.loop.rows
+        return denoising_loss(self.prior, clean[rows], sigma[rows], noise[rows]).mean(), {}
 
     def _check(self, module: nn.Module, step: int) -> dict[str, float]:
         """Validation loss, its mean and by noise level, and the caller's measures."""
@@ -146,6 +158,19 @@ class Trainer:
             **{f"validation_sigma_{sigma:.3g}": value for sigma, value in bins.items()},
             **{f"quality_{name}": value for name, value in measured.items()},
         }
+
+
+def check_scale(data: TrainingData, power: int, sigma_data: float) -> None:
+    """Refuse a codec of another power, or one that does not give every channel the std ``sigma_data``."""
+    if data.codec.power != power:
+        raise UserError(f"{data.pde.label}: the codec has power {data.codec.power}, the settings ask for {power}")
+    encoded = data.codec.encode(data.train[:4096]).transpose(0, 1).flatten(1)
+    for field, std in zip(data.pde.fields, encoded.std(1).tolist(), strict=True):
+        if not sigma_data / SCALE_TOLERANCE < std < sigma_data * SCALE_TOLERANCE:
+            raise UserError(
+                f"{data.pde.label}: the codec gives field {field.name!r} a std of {std:.3g}, the prior is made for "
+                f"sigma_data = {sigma_data:g}; fit the codec to the training states"
+            )
 
 
 def _sources(function: object) -> list[str]:

@@ -64,7 +64,7 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
     torch.set_num_threads(1)  # sums of several threads differ in their last digits
     with timed(out):
         dataset = load_dataset(data)
-        loaded = load_prior(prior, dataset.pde)
+        loaded = load_prior(prior, dataset.pde, data_digest=dataset.digest)
         sampled = [task for path in sorted(samples) for task in read_samples(path)]
         labels = check_samples(sampled, dataset, seed)
         setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)

@@ -59,7 +59,7 @@ def run(
     """Sample every task of a cell and write the samples file; a task that fails is a row with its reason."""
     torch.set_num_threads(tier.threads)
     dataset = load_dataset(data)
-    prior = load_prior(prior_file, dataset.pde)
+    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
     method = load_method(cell.method)(cell.config)
     job = _Job(tier, cell, seed, method, dataset, prior, pick_device(tier.device))
     if prior.denoiser.module is not None:
@@ -182,7 +182,7 @@ def write_failure(
 ) -> None:
     """Write rows for a job that was killed before it could write its own."""
     dataset = load_dataset(data)
-    prior = load_prior(prior_file, dataset.pde)
+    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
     job = _Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
     blank = Outcome(status, reason, n_draws=tier.draws)
     sizes = {task.label: tier.instances if task.observes else tier.samples for task in _tasks(tier, cell)}

@@ -1,6 +1,7 @@
 """Stage ``train``: build or train one prior of one PDE."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from jensenbench import provenance, store
 from jensenbench.dataset import load_dataset
 from jensenbench.devices import pick_device
 from jensenbench.evaluation.prior_quality import PriorQuality
-from jensenbench.priors import save_prior
+from jensenbench.priors import parallel, save_prior
 from jensenbench.priors.building import build_prior
 from jensenbench.priors.loop import write_log
-from jensenbench.timing import timed
+from jensenbench.priors.training import parse_settings
+from jensenbench.timing import Spent, timed
 
 
 def run(
@@ -29,22 +31,36 @@ def run(
 ) -> None:
     """Write the prior file ``out`` and, beside it, the training log ``<seed>.log.csv`` and ``<seed>.timing.json``.
 
-    A killed run leaves its state in ``state_dir`` and goes on from there when it is started again.
+    A killed run leaves its state in ``state_dir`` and goes on from there when it is started again. A network
+    whose settings ask for several processes is trained by a group of them, of which the first one writes.
     """
+    target, processes = pick_device(device), settings.get("processes", 1)
+    if processes != 1 and not parallel.is_joined():
+        parse_settings({key: value for key, value in settings.items() if key != "kind"})
+        arguments = {
+            "data": data, "out": out, "settings": dict(settings), "label": label, "seed": seed, "device": device,
+            "threads": threads, "state_dir": state_dir,
+        }  # fmt: skip
+        return parallel.launch(run, arguments, processes=processes, device=device)
     torch.set_num_threads(threads)
-    target = pick_device(device)
-    with timed(out, target) as spent:
+    clock = timed(out, target) if parallel.leads() else nullcontext(Spent())
+    with clock as spent:
         watch = provenance.FileWatch(data)
         dataset = load_dataset(data)
+        states = settings.get("quality", 0)
         built, trainer = build_prior(
             settings["kind"], settings, dataset, seed=seed, state_dir=state_dir, device=target,
             label=f"train {dataset.label}/{label}/{seed}", guard=watch.check,
-            quality=PriorQuality(dataset, states=settings["quality"]) if settings.get("quality") else None,
+            quality=PriorQuality(dataset, states=states) if states else None,
         )  # fmt: skip
+        if not parallel.leads():
+            return None
         watch.check()
-        store.write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))
+        rows = trainer.loop.progress.rows if trainer else []
+        store.write_text(out.with_suffix(".log.csv"), write_log(rows))
         save_prior(out, built, pde=dataset.pde, label=label, seed=seed, data_digest=dataset.digest)
         if trainer:
             trainer.loop.finish()
             spent.earlier = trainer.loop.seconds_before
             spent.entries["states_per_second"] = trainer.loop.states_per_second
+    return None

@@ -178,6 +178,46 @@ def test_a_guard_ends_the_run_and_keeps_the_state(tmp_path):
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize(("fits", "named"), [(3, "batch: 2 would fit"), (0, "smaller network")])
+def test_too_little_memory_names_the_batch_that_fits(tmp_path, fits, named):
+    """The loss asks the real allocator for four petabytes as soon as it is given more rows than ``fits``."""
+
+    def loss(module: nn.Module, step: int):
+        x = torch.randn(4, 3, generator=generator_of((step,)))[loop.rows]
+        torch.empty(2**50 if len(x) > fits else 1)
+        return module(x).square().mean(), {}
+
+    loop = make_loop(tmp_path, loss)
+    with pytest.raises(UserError, match=f"a batch of 4 needs more memory than there is; .*{named}"):
+        loop.run()
+
+
+def test_other_errors_of_a_loss_are_its_own(tmp_path):
+    def loss(module: nn.Module, step: int):
+        raise RuntimeError("a shape is wrong")
+
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        make_loop(tmp_path, loss).run()
+
+
+def test_dropout_is_a_function_of_the_step_and_leaves_the_global_stream_alone(tmp_path):
+    def loss(module: nn.Module, step: int):
+        masks.append(torch.rand(5))
+        return regression(module, step)
+
+    streams = []
+    for name in ("a", "b"):
+        masks: list[Tensor] = []
+        loop = make_loop(tmp_path / name, loss)
+        torch.manual_seed(len(streams))
+        before = torch.get_rng_state()
+        loop.run()
+        assert torch.equal(torch.get_rng_state(), before)
+        streams.append(torch.stack(masks))
+    assert torch.equal(*streams)
+    assert len(streams[0].unique()) > 50
+
+
 @given(steps=st.integers(1, 200), checks=st.integers(1, 200))
 def test_checks_are_evenly_spaced_and_end_with_the_run(steps, checks):
     settings = LoopSettings(steps=steps, checks=checks)

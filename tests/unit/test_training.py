@@ -1,23 +1,33 @@
-"""Training: batches by (seed, step), exact resumption, refusals, prior files, the stage."""
+"""Training: batches by (seed, step), exact resumption of every backbone, refusals, prior files, the stage."""
 
 import dataclasses
 import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from jensenbench.codec import Codec
-from jensenbench.dataset import write_dataset
+from jensenbench.dataset import load_dataset, write_dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import PDE
-from jensenbench.priors import load_prior
+from jensenbench.priors import BuiltPrior, load_prior, loop, save_prior
+from jensenbench.priors.backbones import BACKBONES, build_backbone
 from jensenbench.priors.network import NetworkPrior, network_precision
 from jensenbench.priors.training import Trainer, TrainingData, apply_symmetries, denoising_loss, parse_settings
 from jensenbench.registry import make_pde
 from jensenbench.stages import train
 
-MICRO = {"steps": 12, "batch": 4, "width": 8, "embedding": 16, "checks": 3}
+SHORT = {"steps": 12, "batch": 4, "checks": 3}
+MICRO = {**SHORT, "width": 8, "embedding": 16}
 CPU = torch.device("cpu")
 PDE_8 = make_pde("poisson", {"n": 8})
 STATES = PDE_8.generate(range(40), seed=0)
@@ -32,7 +42,8 @@ def make_data(train_states: torch.Tensor = STATES[:32], digest: str = "d") -> Tr
 
 
 def make_trainer(folder: Path, *, digest: str = "d", seed: int = 0, states=STATES[:32], **overrides) -> Trainer:
-    settings, backbone = parse_settings({**MICRO, **overrides})
+    micro = MICRO if "backbone" not in overrides else SHORT
+    settings, backbone = parse_settings({**micro, **overrides})
     data = make_data(states, digest)
     return Trainer(settings, backbone, data, seed=seed, state_dir=folder, device=CPU)
 
@@ -55,6 +66,34 @@ def kill_at(trainer: Trainer, step: int, saved: int) -> None:
 
 def weights(prior: NetworkPrior) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in prior.tensors().items()}
+
+
+@cache
+def micro_backbone(name: str) -> dict[str, object]:
+    """Settings with every whole number halved for as long as the network can be built."""
+    settings = BACKBONES[name].settings
+    for field in dataclasses.fields(settings):
+        while isinstance(value := getattr(settings, field.name), int) and value > 1:
+            smaller = dataclasses.replace(settings, **{field.name: value // 2})
+            try:
+                build_backbone(name, *PDE_8.shape[:1], PDE_8.shape[1:], smaller)
+            except UserError:
+                break
+            settings = smaller
+    return {"backbone": name, **dataclasses.asdict(settings)}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_resumes_exactly(tmp_path, name):
+    options = {"states": STATES[:32], **micro_backbone(name)}
+    whole = make_trainer(tmp_path / "whole", **options)
+    expected = weights(whole.run())
+    kill_at(make_trainer(tmp_path / "cut", **options), 9, 6)
+    resumed = make_trainer(tmp_path / "cut", **options)
+    actual = weights(resumed.run())
+    assert resumed.loop.seconds_before > 0
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())
+    assert resumed.loop.table() == whole.loop.table()
 
 
 @pytest.mark.parametrize("saved", [1, 6, 7])
@@ -131,11 +170,39 @@ def test_augmentation_applies_the_chosen_symmetry():
         assert torch.equal(moved[i], move(states[i : i + 1])[0])
 
 
-def test_divergence_names_the_step(tmp_path):
-    poisoned = STATES[:32].clone()
-    poisoned[:, :, 3, 3] = torch.nan
-    with pytest.raises(UserError, match="diverged at step 0"):
-        make_trainer(tmp_path, states=poisoned).run()
+def test_divergence_names_the_step(tmp_path, capsys):
+    trainer = make_trainer(tmp_path)
+    original = trainer.batch
+    trainer.batch = lambda step: tuple(part * torch.nan if step == 5 else part for part in original(step))
+    with pytest.raises(UserError, match="diverged at step 5"):
+        trainer.run()
+    assert "goes back to step 4 with half the learning rate" in capsys.readouterr().err
+
+
+def test_measures_of_the_caller_join_the_log(tmp_path):
+    settings, backbone = parse_settings(MICRO)
+    trainer = Trainer(
+        settings, backbone, make_data(), seed=0, state_dir=tmp_path, device=CPU,
+        quality=lambda prior, codec: {"spread": float(codec.decode(prior(torch.ones(1, *prior.shape), 1.0)).std())},
+    )  # fmt: skip
+    trainer.run()
+    header, *rows = trainer.loop.table().splitlines()
+    assert header.split(",")[-1] == "quality_spread"
+    assert len({row.split(",")[-1] for row in rows}) == 3
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (Codec.fit(PDE_8, STATES, power=0), "codec has power 0, the settings ask for 1"),
+        (Codec.fit(PDE_8, STATES, power=1, sigma_data=1.0), "sigma_data = 0.5; fit the codec"),
+    ],
+)
+def test_a_codec_that_does_not_fit_is_refused(tmp_path, codec, message):
+    settings, backbone = parse_settings(MICRO)
+    data = dataclasses.replace(make_data(), codec=codec)
+    with pytest.raises(UserError, match=message):
+        Trainer(settings, backbone, data, seed=0, state_dir=tmp_path, device=CPU)
 
 
 def test_settings_are_checked():
@@ -145,6 +212,8 @@ def test_settings_are_checked():
         parse_settings({"backbone": "unit"})
     with pytest.raises(UserError, match="positive"):
         parse_settings({"steps": 0})
+    with pytest.raises(UserError, match="batch = 4 does not divide among processes = 3"):
+        parse_settings({"batch": 4, "processes": 3})
     settings, backbone = parse_settings({"steps": 7, "width": 16})
     assert (settings.steps, backbone.width) == (7, 16)
 
@@ -157,8 +226,8 @@ def test_precision_is_decided_once():
         network_precision("fp8", CPU)
 
 
-def make_file(path: Path, pde: PDE) -> Path:
-    splits = {"train": STATES[:20], "validation": STATES[20:28], "test": STATES[28:30], "reference": STATES[30:]}
+def make_file(path: Path, pde: PDE, states: torch.Tensor = STATES) -> Path:
+    splits = {"train": states[:20], "validation": states[20:28], "test": states[28:30], "reference": states[30:]}
     write_dataset(path, pde, splits, seed=0)
     return path
 
@@ -208,6 +277,58 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         load_prior(tmp_path / "none.safetensors", PDE_8)
 
 
+def test_files_that_are_not_what_is_asked_for_are_refused(tmp_path):
+    path = run_stage(tmp_path, "a", KINDS["network"])
+    asked = {"data_digest": load_dataset(tmp_path / "data.h5").digest, "settings": KINDS["network"]}
+    assert load_prior(path, PDE_8, **asked).kind == "network"
+    with pytest.raises(UserError, match=r"made with data_digest = .* asked for is 'other'"):
+        load_prior(path, PDE_8, data_digest="other")
+    for key, value in (("power", 0), ("width", 16), ("kind", "gaussian"), ("steps", 13)):
+        with pytest.raises(UserError, match=f"made with {key} = .*, asked for is {value!r}; delete it"):
+            load_prior(path, PDE_8, settings={**KINDS["network"], key: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "power", "message"),
+    [({}, 0, "codec has power 0, its settings say 1"), ({"sigma_data": 1.0}, 1, "trained for sigma_data = 1.0")],
+)
+def test_files_whose_codec_does_not_fit_are_refused(tmp_path, settings, power, message):
+    path = run_stage(tmp_path, "a", KINDS["network"])
+    loaded = load_prior(path, PDE_8)
+    wrong = BuiltPrior(loaded.denoiser, Codec.fit(PDE_8, STATES, power=power), {**loaded.meta["settings"], **settings})
+    save_prior(path, wrong, pde=PDE_8, label="p", seed=0, data_digest="d")
+    with pytest.raises(UserError, match=message):
+        load_prior(path, PDE_8)
+
+
+def test_data_that_change_under_a_training_end_it_and_keep_its_state(tmp_path, monkeypatch):
+    expected = run_stage(tmp_path, "whole", KINDS["network"]).read_bytes()
+    data, original, batch = tmp_path / "data.h5", tmp_path / "original.h5", Trainer.batch
+    shutil.copy(data, original)
+
+    def change(trainer: Trainer, step: int):
+        if step == 6:
+            make_file(data, PDE_8, STATES.flip(0))
+        return batch(trainer, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(Trainer, "batch", change)
+        with pytest.raises(UserError, match=r"data.h5 changed while it was in use: nothing is written"):
+            run_stage(tmp_path, "cut", KINDS["network"])
+    assert not (tmp_path / "cut/0.safetensors").exists()
+    assert (tmp_path / "cut/state/checkpoint.pt").exists()
+    shutil.copy(original, data)
+    assert run_stage(tmp_path, "cut", KINDS["network"]).read_bytes() == expected
+
+
+def test_the_stage_measures_the_prior_at_checks(tmp_path):
+    out = run_stage(tmp_path, "a", {**KINDS["network"], "quality": 4})
+    header, *rows = out.with_suffix(".log.csv").read_text().splitlines()
+    assert "quality_residual_rel" in header
+    assert len(rows) == 3
+
+
 def test_kinds_without_a_file_and_missing_gpus_are_refused(tmp_path):
     with pytest.raises(UnknownName, match="built from data"):
         run_stage(tmp_path, "a", {"kind": "mixture"})
@@ -217,3 +338,64 @@ def test_kinds_without_a_file_and_missing_gpus_are_refused(tmp_path):
                 data=tmp_path / "data.h5", out=tmp_path / "o", settings=KINDS["network"], label="p", seed=0,
                 device="cuda", state_dir=tmp_path,
             )  # fmt: skip
+
+
+STAGE = """
+import json, sys
+from pathlib import Path
+from jensenbench.priors import loop
+from jensenbench.stages import train
+loop.CHECKPOINT_SECONDS = 0.0
+data, out, state, settings = sys.argv[1:]
+train.run(data=Path(data), out=Path(out), settings=json.loads(settings), label="p", seed=0, state_dir=Path(state))
+"""
+
+
+def kill_stage(folder: Path, name: str, settings: dict) -> None:
+    """Start the stage in a process of its own and end it by SIGKILL once it has saved its state."""
+    paths = [folder / "data.h5", folder / name / "0.safetensors", folder / name / "state"]
+    command = [sys.executable, "-c", STAGE, *map(str, paths), json.dumps(settings)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (paths[2] / "checkpoint.pt").exists():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not paths[1].exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_stage_ended_by_sigkill_goes_on_to_the_same_bytes(tmp_path, name, capsys):
+    settings = {"kind": "network", **SHORT, "steps": 40, **micro_backbone(name)}
+    whole = run_stage(tmp_path, "whole", settings)
+    kill_stage(tmp_path, "cut", settings)
+    capsys.readouterr()
+    resumed = run_stage(tmp_path, "cut", settings)
+    assert "resumes at step" in capsys.readouterr().err
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert resumed.with_suffix(".log.csv").read_bytes() == whole.with_suffix(".log.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains_and_resume_exactly(tmp_path):
+    """Sums in another order: float32 rounding, which AdamW magnifies where gradients vanish."""
+    settings = {**KINDS["network"], "steps": 40}
+    one = run_stage(tmp_path, "one", settings)
+    two = run_stage(tmp_path, "two", {**settings, "processes": 2})
+    kill_stage(tmp_path, "cut", {**settings, "processes": 2})
+    resumed = run_stage(tmp_path, "cut", {**settings, "processes": 2})
+    assert resumed.read_bytes() == two.read_bytes()
+    assert resumed.with_suffix(".log.csv").read_bytes() == two.with_suffix(".log.csv").read_bytes()
+    x = torch.randn(8, *PDE_8.shape, generator=torch.Generator().manual_seed(0))
+    first, second = (load_prior(path, PDE_8).denoiser(x, 1.0) for path in (one, two))
+    print("DIFF", (first - second).norm() / first.norm())
+    assert torch.linalg.vector_norm(first - second) < 1e-4 * torch.linalg.vector_norm(first)
+
+
+@pytest.mark.slow
+def test_the_error_of_a_process_is_the_error_of_the_group(tmp_path, monkeypatch):
+    settings = {**KINDS["network"], "lr": 1e30, "processes": 2}
+    with pytest.raises(UserError, match=r"^train poisson-8/p/0: training diverged at step \d+ [^\n]*$"):
+        run_stage(tmp_path, "a", settings)
