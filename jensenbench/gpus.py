@@ -1,4 +1,4 @@
-"""Hand out this machine's GPUs to local jobs, without importing torch: ``python -m jensenbench.gpus COMMAND ...``.
+"""Hand out this machine's GPUs to local jobs, without torch: ``python -m jensenbench.gpus COUNT COMMAND ...``.
 
 A lock file a device, held until the command ends. The choice of a scheduler or a user is kept.
 """
@@ -11,14 +11,18 @@ import tempfile
 import time
 
 
-def main(command: list[str]) -> None:
-    """Wait for a free device, name it in CUDA_VISIBLE_DEVICES and become the command."""
+def main(wanted: int, command: list[str]) -> None:
+    """Wait for so many free devices, name them in CUDA_VISIBLE_DEVICES and become the command.
+
+    The workflow starts no more jobs than there are devices for; a job that asks for too many is told so by its stage.
+    """
     chosen = {"SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"} & set(os.environ)
     count = 0 if chosen else count_gpus()
-    if count:
-        device, lock = wait_for_device(count)
-        os.set_inheritable(lock, True)
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    held = [wait_for_device(count) for _ in range(min(wanted, count))]
+    if held:
+        for _, lock in held:
+            os.set_inheritable(lock, True)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(device) for device, _ in held)
     os.execvp(command[0], command)
 
 
@@ -45,4 +49,4 @@ def wait_for_device(count: int, folder: str = tempfile.gettempdir()) -> tuple[in
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])

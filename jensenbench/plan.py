@@ -113,13 +113,14 @@ def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:
 
 def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
     settings = {"prior": tier.prior_settings(prior), "device": tier.device, "threads": tier.threads}
-    exact = tier.prior_seed(prior, 1) == 0
+    exact, processes = tier.prior_seed(prior, 1) == 0, tier.prior_settings(prior).get("processes", 1)
     return {
         "seeds": sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}),
         "kind": tier.prior_kind(prior),
         "code": digest_sources(["jensenbench.stages.train", f"pdes.{entry.name}"]),
         "settings": digest_text(store.canonical_json(settings)),
-        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier)},
+        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier) * processes},
+        "cores": tier.threads * processes,
     }
 
 

@@ -72,12 +72,13 @@ def same(first: Loop, second: Loop) -> bool:
 
 
 @pytest.mark.parametrize("saved", [1, 4, 7])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, saved):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, saved, capsys):
     whole, cut = make_loop(tmp_path / "whole"), tmp_path / "cut"
     whole.run()
-    run_killed(cut, spoilt(kill=9), saved)
+    run_killed(cut, spoilt(kill=saved), saved)
     resumed = make_loop(cut)
     resumed.run()
+    assert f"resumes at step {saved}" in capsys.readouterr().err
     assert same(resumed, whole)
 
 

@@ -96,7 +96,7 @@ def test_a_second_run_in_the_folder_is_refused(shared_checkout):
 
 def test_jobs_ask_for_a_gpu_only_on_cuda(shared_checkout, micro):
     on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda")
-    assert "python -m jensenbench.gpus python -m jensenbench sample" in on_gpu.stdout
+    assert "python -m jensenbench.gpus 1 python -m jensenbench sample" in on_gpu.stdout
     assert "jensenbench.gpus" not in micro
 
 
@@ -114,7 +114,7 @@ def test_a_freed_gpu_is_handed_out_again(tmp_path):
 
 def test_the_choice_of_the_scheduler_is_kept(monkeypatch, capfd):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    command = [sys.executable, "-m", "jensenbench.gpus", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+    command = [sys.executable, "-m", "jensenbench.gpus", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
     subprocess.run(command, cwd=ROOT, check=True)
     assert capfd.readouterr().out.strip() == "5"
 

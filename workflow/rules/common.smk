@@ -113,8 +113,8 @@ def gpus(kind: str) -> Callable:
 
 
 def on_device(wildcards: Namedlist, resources: Namedlist) -> str:
-    """Command that hands a local GPU job a free device; nothing for a job without."""
-    return "python -m jensenbench.gpus" if resources.gpu else ""
+    """Command that hands a local GPU job its free devices; nothing for a job without."""
+    return f"python -m jensenbench.gpus {resources.gpu}" if resources.gpu else ""
 
 
 def imported_file(wildcards: Namedlist) -> str | list:

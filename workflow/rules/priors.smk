@@ -7,6 +7,7 @@ rule train:
         table=TRAINING_LOG,
     log:
         f"{LOGS}/train/{{pde}}/{{prior}}/{{seed}}.log",
+    threads: entry("priors", "cores")
     retries: RETRIES
     conda:
         "../../environment.yml"
