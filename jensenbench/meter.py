@@ -1,7 +1,6 @@
 """Metered views: cost is counted from outside, per state, never self-reported."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -113,9 +112,6 @@ class MeteredProblem(Problem):
     def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
         self._meter.count("residual_calls", len(x))
         return super().residual(x, scheme)
-
-    def rows(self, index: Sequence[int] | slice) -> "MeteredProblem":
-        return MeteredProblem(super().rows(index), self._meter)
 
 
 def count_call(meter: Meter, result: Tensor, x: Tensor) -> Tensor:

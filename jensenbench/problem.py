@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,7 +11,15 @@ import torch
 from torch import Tensor
 
 from jensenbench.codec import Codec
-from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.constraints import (
+    Constraint,
+    FixedEntries,
+    Measured,
+    chained,
+    joint,
+    joint_violation,
+    require_compatible,
+)
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.noise import seed_of
 from jensenbench.pde import PDE, Role
@@ -189,7 +198,7 @@ class Problem:
         task: label of the task.
         codec: map between fields and prior coordinates.
         observation: data of every row of the batch; None when nothing is observed.
-        constraints: hard constraints besides the data.
+        constraints: hard constraints besides the data; they may not contradict each other or exact data.
         scale: (C,) standard deviation of each field.
         term_scale: rms of the equation's largest term on the data, the residual's unit.
     """
@@ -209,6 +218,7 @@ class Problem:
         self.observation, self.constraints = observation, constraints
         self.scale = torch.ones(len(pde.fields), dtype=torch.float64) if scale is None else scale
         self.term_scale = term_scale
+        require_compatible(self.hard_constraints(), pde.shape)
 
     def encode(self, fields: Tensor) -> Tensor:
         return self.codec.encode(fields)
@@ -232,33 +242,25 @@ class Problem:
 
     def violation(self, x: Tensor) -> Tensor:
         """Violations of all constraints side by side, (b, m)."""
-        fields = self.decode(x)
-        parts = [constraint.violation(fields) for constraint in self.hard_constraints()]
-        return torch.cat(parts, 1) if parts else x.new_zeros(len(x), 0)
+        return joint_violation(self.hard_constraints(), self.decode(x))
 
-    def correct(self, x: Tensor) -> Tensor:
-        """Project the decoded state onto each constraint in order and encode it again."""
-        fields = self.decode(x)
-        for constraint in self.hard_constraints():
-            fields = constraint.project(fields)
-        return self.encode(fields)
+    def correct(self, x: Tensor, *, jointly: bool = False) -> Tensor:
+        """Project the decoded state onto each constraint in order, or onto all of them, and encode it again."""
+        project = joint if jointly else chained
+        return self.encode(project(self.hard_constraints(), self.decode(x)))
 
     def hard_constraints(self) -> tuple[Constraint, ...]:
-        """The declared constraints and, where the data are exact, the observed entries."""
+        """The declared constraints and, where the data are exact, the observations."""
         data = self.observation
-        if isinstance(data, MaskObservation) and data.noise_std == 0:
+        if data is None or data.noise_std > 0:
+            return self.constraints
+        if isinstance(data, MaskObservation):
             return (*self.constraints, FixedEntries("observations", data.mask, data.values))
-        return self.constraints
+        return (*self.constraints, Measured("observations", data.forward, data.values))
 
-    def rows(self, index: Sequence[int] | slice) -> "Problem":
-        """The same problem for a part of the batch (constraints are shared by all rows)."""
-        data = self.observation.rows(index) if self.observation is not None else None
-        return Problem(
-            self.pde,
-            self.task,
-            self.codec,
-            observation=data,
-            constraints=self.constraints,
-            scale=self.scale,
-            term_scale=self.term_scale,
-        )
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        """The same problem for a part of the batch."""
+        part = copy(self)
+        part.observation = self.observation.rows(index) if self.observation is not None else None
+        part.constraints = tuple(constraint.rows(index) for constraint in self.constraints)
+        return part

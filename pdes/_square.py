@@ -81,7 +81,7 @@ class Square(PDE):
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
         mask = torch.zeros(self.shape, dtype=torch.bool, device=state.device)
         mask[1] = self.edge
-        return (FixedEntries("boundary", mask, state.new_zeros(())),)
+        return (FixedEntries("boundary", mask[None], state.new_zeros(())),)
 
     def symmetries(self) -> tuple[Symmetry, ...]:
         """The square's dihedral group; a left-closed grid keeps the exchange of its axes alone."""

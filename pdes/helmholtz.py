@@ -51,4 +51,4 @@ class Helmholtz(ShiftedLaplace):
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
         mask = torch.zeros(self.shape, dtype=torch.bool, device=state.device)
         mask[0] = self.edge
-        return (*super().constraints(state), FixedEntries("source_edge", mask, state.new_zeros(())))
+        return (*super().constraints(state), FixedEntries("source_edge", mask[None], state.new_zeros(())))
