@@ -219,8 +219,9 @@ class Loop:
             group["lr"] = self.rate(step)
         values, norm = self._gradients(step)
         usual = values["loss"] if progress.usual is None else progress.usual
-        if not all(map(math.isfinite, (values["loss"], norm))) or values["loss"] > EXPLODED * usual > 0:
-            return self._go_back(values["loss"], norm)
+        if not math.isfinite(values["loss"] + norm) or values["loss"] > EXPLODED * usual > 0:
+            self._go_back(values["loss"], norm)
+            return
         self.optimiser.step()
         update_average(self.average, self.module, self.settings.decay(step))
         progress.usual = USUAL_DECAY * usual + (1 - USUAL_DECAY) * values["loss"]
@@ -230,7 +231,6 @@ class Loop:
         progress.largest = max(progress.largest, norm)
         if self.settings.is_check(progress.step):
             self._write_row()
-        return None
 
     def _gradients(self, step: int) -> tuple[dict[str, float], float]:
         """Loss and its parts at a step, with clipped gradients in place, and their norm before clipping."""

@@ -41,7 +41,8 @@ def run(
             "data": data, "out": out, "settings": dict(settings), "label": label, "seed": seed, "device": device,
             "threads": threads, "state_dir": state_dir,
         }  # fmt: skip
-        return parallel.launch(run, arguments, processes=processes, device=device)
+        parallel.launch(run, arguments, processes=processes, device=device)
+        return
     torch.set_num_threads(threads)
     clock = timed(out, target) if parallel.leads() else nullcontext(Spent())
     with clock as spent:
@@ -54,13 +55,11 @@ def run(
             quality=PriorQuality(dataset, states=states) if states else None,
         )  # fmt: skip
         if not parallel.leads():
-            return None
+            return
         watch.check()
-        rows = trainer.loop.progress.rows if trainer else []
-        store.write_text(out.with_suffix(".log.csv"), write_log(rows))
+        store.write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))
         save_prior(out, built, pde=dataset.pde, label=label, seed=seed, data_digest=dataset.digest)
         if trainer:
             trainer.loop.finish()
             spent.earlier = trainer.loop.seconds_before
             spent.entries["states_per_second"] = trainer.loop.states_per_second
-    return None

@@ -1,8 +1,11 @@
 """A digest changes with what a module does and with nothing else."""
 
+import os
+
 import pytest
 
 from jensenbench import provenance
+from jensenbench.errors import UserError
 
 SOURCE = '''"""Doc."""
 from jensenbench import helper
@@ -54,3 +57,19 @@ def test_other_plug_ins_do_not_count(project):
     before = digest()
     (root / "methods" / "b.py").write_text("x = 1\n")
     assert digest() == before
+
+
+def test_a_watched_file_is_refused_once_its_content_changes(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(b"states")
+    watch = provenance.FileWatch(path)
+    os.utime(path, (1, 1))
+    watch.check()
+    path.write_bytes(b"others")
+    with pytest.raises(UserError, match="data changed while it was in use"):
+        watch.check()
+    path.write_bytes(b"states")
+    watch.check()
+    path.unlink()
+    with pytest.raises(UserError, match="put it back"):
+        watch.check()
