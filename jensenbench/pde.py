@@ -18,7 +18,6 @@ Role = Literal["coefficient", "solution", "space_time"]
 AxisKind = Literal["node", "cell", "periodic", "left_closed"]
 Basis = Literal["pixels", "sine", "fourier", "cosine_fourier"]
 Symmetry = Callable[[Tensor], Tensor]
-DATA = ("discrete", "continuous")
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class PDE(ABC):
     order: ClassVar[int] = 2
     floor: ClassVar[float] = 1e-9  # largest rms of the own residual on what `solve` returns, over its largest term
     references: ClassVar[tuple[str, ...]] = ()
+    data_kinds: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
     published: ClassVar[Mapping[str, Callable[["PDE", Tensor], dict[str, Tensor]]]] = {}
 
     fields: tuple[Field, ...]
@@ -97,8 +97,8 @@ class PDE(ABC):
         self.config = self.Config() if config is None else config
         if self.config.n < 4:
             raise UserError(f"{self.name}: n = {self.config.n} is too small for the stencil; use n >= 4")
-        if self.data not in DATA:
-            raise UnknownName(f"data of {self.name}", self.data, DATA)
+        if self.data not in self.data_kinds:
+            raise UnknownName(f"data of {self.name}", self.data, self.data_kinds)
 
     @property
     def label(self) -> str:
@@ -115,21 +115,22 @@ class PDE(ABC):
 
     @property
     def data(self) -> str:
-        """What generated states solve; a setting ``data`` where the PDE offers both.
+        """What generated states solve; a setting ``data`` where the PDE offers several kinds.
 
         ``discrete``: the very discrete equation that the own residual checks, as :meth:`solve` does.
         ``continuous``: the continuous equation, finely and sampled on the grid; the coefficients are the same.
+        ``published``: as the code of the law's paper solves it.
         """
         return getattr(self.config, "data", "discrete")
 
     @property
     def data_floor(self) -> float:
         """Largest rms of the own residual on its own data, over its largest term."""
-        return self.floor if self.data == "discrete" else self.continuous_floor()
+        return self.floor if self.data == "discrete" else self.truncation_floor()
 
-    def continuous_floor(self) -> float:
-        """:attr:`data_floor` of continuous data: the truncation error of the own residual, a measured bound."""
-        raise UserError(f"{self.label} offers no continuous data")
+    def truncation_floor(self) -> float:
+        """:attr:`data_floor` of other than discrete data: what they leave of the own residual, a measured bound."""
+        raise UserError(f"{self.label} offers no {self.data} data")
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -1,81 +1,136 @@
-"""Batched solution of -∇·(a∇u) = source on a square of nodes, u = 0 on the edge, differentiable in a."""
+"""Batched solution of -∇·(a∇u) = f on a square of nodes, u = 0 or no flux on the edge, differentiable in a."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
 from jensenbench.pde import Axis
+from pdes._neumann import CosineSolver, mean_of_nodes, net_outflow
 from pdes._sine import SineSolver, with_zero_edge
-from pdes._stencils import divergence_of_flux, face_values
+from pdes._stencils import divergence_of_flux, face_means, face_values
 
 POINTS = 2**16  # of all samples in a sweep on a CPU: the vectors stay in its cache
 TOLERANCE = 1e-14  # of the residual in the norm, over that of the right-hand side
 MAX_STEPS = 2000
 
+Linear = Callable[[Tensor], Tensor]
+
+
+class Operator(Protocol):
+    """A symmetric operator A(a), positive on its range, with a solver of nearly the same equation."""
+
+    def at(self, a: Tensor) -> Linear:
+        """x -> A(a) x for nodal coefficients (b, n, n)."""
+        ...
+
+    def precondition(self, r: Tensor) -> Tensor:
+        """About A⁻¹ r, by a symmetric positive operator."""
+        ...
+
+
+class Dirichlet:
+    """-∇·(a∇·) at the inner nodes of fields that vanish on the edge."""
+
+    def __init__(self, axis: Axis, faces: str):
+        self._spacings, self._faces, self._solver = [axis.spacing] * 2, faces, SineSolver(axis)
+
+    def at(self, a: Tensor) -> Linear:
+        face = face_values(a, self._faces)
+        return lambda x: -divergence_of_flux(face, with_zero_edge(x), self._spacings)
+
+    def precondition(self, r: Tensor) -> Tensor:
+        return -self._solver(r)
+
+
+class NoFlux:
+    """Net outflow of the control volume of every node, edges closed; determined up to a constant."""
+
+    def __init__(self, axis: Axis, faces: str):
+        self._faces, self._solver = faces, CosineSolver(axis)
+
+    def at(self, a: Tensor) -> Linear:
+        face = face_means(a, -2, self._faces), face_means(a, -1, self._faces)
+        return lambda x: net_outflow(face, x)
+
+    def precondition(self, r: Tensor) -> Tensor:
+        return self._solver(r)
+
 
 def solve_diffusion(a: Tensor, source: float, axis: Axis, faces: str) -> Tensor:
-    """Nodal u (b, n, n) for nodal a (b, n, n) > 0; float64 inside, a's dtype outside.
+    """Nodal u (b, n, n) with u = 0 on the edge for nodal a (b, n, n) > 0; float64 inside, a's dtype outside.
 
     Raises:
         UserError: a is not positive somewhere, or the iteration does not converge; names the sample.
     """
+    inner = torch.full((axis.n - 2, axis.n - 2), source, dtype=torch.float64, device=a.device)
+    return with_zero_edge(_solve(a, inner, Dirichlet(axis, faces)))
+
+
+def solve_closed(a: Tensor, inflow: Tensor, axis: Axis, faces: str) -> Tensor:
+    """Nodal u (b, n, n) of mean zero without flux through the edge; ``inflow`` (n, n) into the control volumes.
+
+    ``inflow`` must add up to zero. Errors as :func:`solve_diffusion`.
+    """
+    u = _solve(a, inflow.to(a.device, torch.float64), NoFlux(axis, faces))
+    return u - mean_of_nodes(u)[:, None, None]
+
+
+def _solve(a: Tensor, rhs: Tensor, operator: Operator) -> Tensor:
     bad = (~(a > 0)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise UserError(
             f"diffusion coefficient of sample {bad[0]} is not positive (smallest value "
             f"{float(a[bad[0]].min()):.4g}): the equation has no solution; clip or drop the sample"
         )
-    solver, size = SineSolver(axis), max(1, POINTS // axis.n**2) if a.device.type == "cpu" else max(1, len(a))
-    first = range(0, len(a), size)
-    parts = [_Solve.apply(a[i : i + size].double(), source, axis, faces, solver, i) for i in first]
-    return torch.cat(parts).to(a) if parts else torch.zeros_like(a)
+    size = max(1, POINTS // a[0].numel()) if len(a) and a.device.type == "cpu" else max(1, len(a))
+    parts = [_Solve.apply(a[i : i + size].double(), rhs, operator, i) for i in range(0, len(a), size)]
+    return torch.cat(parts).to(a) if parts else a.new_zeros(0, *rhs.shape)
 
 
 class _Solve(torch.autograd.Function):
     """u(a); the gradient takes one more solve with the same (symmetric) operator."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, source: float, axis: Axis, faces: str, solver: SineSolver, first: int) -> Tensor:
-        rhs = torch.full_like(a[:, 1:-1, 1:-1], source)
-        u = with_zero_edge(conjugate_gradients(a, rhs, axis, faces, solver, first))
+    def forward(ctx: Any, a: Tensor, rhs: Tensor, operator: Operator, first: int) -> Tensor:
+        u = conjugate_gradients(a, rhs.expand(len(a), *rhs.shape), operator, first)
         ctx.save_for_backward(a, u)
-        ctx.settings = axis, faces, solver, first
+        ctx.settings = operator, first
         return u
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         a, u = ctx.saved_tensors
-        axis, faces, solver, first = ctx.settings
-        adjoint = conjugate_gradients(a, gradients[0][:, 1:-1, 1:-1], axis, faces, solver, first)
+        operator, first = ctx.settings
+        adjoint = conjugate_gradients(a, gradients[0], operator, first)
         with torch.enable_grad():
             variable = a.detach().requires_grad_()
-            applied = divergence_of_flux(face_values(variable, faces), u, [axis.spacing] * 2)
-            (slope,) = torch.autograd.grad(applied, variable, adjoint)
-        return slope, None, None, None, None, None
+            (slope,) = torch.autograd.grad(operator.at(variable)(u), variable, -adjoint)
+        return slope, None, None, None
 
 
-def conjugate_gradients(a: Tensor, rhs: Tensor, axis: Axis, faces: str, solver: SineSolver, first: int = 0) -> Tensor:
-    """Inner values x (b, n-2, n-2) with -∇·(a∇x) = rhs, preconditioned by the sine solver.
+def conjugate_gradients(a: Tensor, rhs: Tensor, operator: Operator, first: int = 0) -> Tensor:
+    """x with A(a) x = rhs, both (b, n, m), preconditioned.
 
     Rows that have converged stand still, so that a row's result does not depend on its neighbours.
     ``first`` is the number of row 0 in error messages.
     """
-    face, spacings = face_values(a, faces), [axis.spacing] * 2
+    apply = operator.at(a)
     x, r = torch.zeros_like(rhs), rhs.clone()
-    z = -solver(r)
+    z = operator.precondition(r)
     p, energy, goal = z.clone(), _dot(r, z), TOLERANCE**2 * _dot(rhs, rhs)
     active = torch.ones_like(goal, dtype=torch.bool)
     for _ in range(MAX_STEPS):
         active = active & ~(_dot(r, r) <= goal)
         if not active.any():
             return x
-        ap = -divergence_of_flux(face, with_zero_edge(p), spacings)
+        ap = apply(p)
         step = torch.where(active, energy / _dot(p, ap), 0.0)
         x += step * p
         r -= step * ap
-        z = -solver(r)
+        z = operator.precondition(r)
         before, energy = energy, torch.where(active, _dot(r, z), energy)
         p = torch.where(active, z + energy / before * p, p)
     row = int(active.flatten().nonzero()[0])

@@ -1,14 +1,19 @@
-"""Residuals as the public code of DiffusionPDE evaluates them (arXiv 2406.17763, repository at 1e2bc8b).
+"""Residuals as public codes evaluate them; kept to reproduce published results, never used to score.
 
-Each returns the residual on the full grid, (b, n, m). They are kept to reproduce published results:
-Darcy's and Burgers' lack the grid spacings and pad with zeros, so true states do not make them vanish.
+DiffusionPDE (arXiv 2406.17763, repository at 1e2bc8b) returns them on the full grid, (b, n, m); Darcy's and
+Burgers' lack the grid spacings and pad with zeros, so true states do not make them vanish. FunDPS (arXiv
+2505.17004, 314f219) cuts the padded margin off and gives Darcy its spacing. PIDM (arXiv 2403.14404, 733aeb0) and
+CoCoGen (arXiv 2312.10527, ea7e135) expand ∇·(K∇p), with one-sided stencils on the edges.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from jensenbench.pde import PDE
-from pdes._stencils import laplacian
+from jensenbench.pde import PDE, AxisKind
+from pdes._neumann import corner_wells
+from pdes._stencils import first_difference, laplacian, periodic_first, periodic_second, second_difference
 
 
 def _rows(u: Tensor) -> Tensor:
@@ -44,7 +49,100 @@ def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
     return {"interior": _rows(u) + u * slope - pde.config.nu * _columns(slope)}
 
 
+def fundps_darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """∂(a ∂u) + source by central differences applied twice, two points in from the edge."""
+    a, u, (h, k) = state[:, 0], state[:, 1], pde.grid.spacings
+    flow = _columns(a * _columns(u)) / k**2 + _rows(a * _rows(u)) / h**2
+    return {"interior": _inner(flow, 2) + pde.config.source}
+
+
+def fundps_poisson(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """5-point Laplacian - f at the inner points."""
+    return {"interior": _inner(_five_point(pde, state, 0.0), 1)}
+
+
+def fundps_helmholtz(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """As :func:`fundps_poisson`, with k²u."""
+    return {"interior": _inner(_five_point(pde, state, pde.config.k**2), 1)}
+
+
+def fundps_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """DiffusionPDE's, without grid spacings, two points in from the edge."""
+    return {"interior": _inner(burgers(pde, state)["interior"], 2)}
+
+
+def _inner(field: Tensor, margin: int) -> Tensor:
+    return field[:, margin:-margin, margin:-margin]
+
+
 def _five_point(pde: PDE, state: Tensor, shift: float) -> Tensor:
     f, u = state[:, 0, 1:-1, 1:-1], state[:, 1, 1:-1, 1:-1]
     inner = laplacian(state[:, 1], pde.grid.spacings) + shift * u - f
     return torch.nn.functional.pad(inner, (1, 1, 1, 1))
+
+
+def pidm(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """The three channels (b, n, n) of PIDM: equation, outward slope of p on the edges of either axis, zero elsewhere.
+
+    The code's reversed second axis changes no value: its derivatives enter in pairs or along the outward normal.
+    """
+    return _pidm(pde, state, pde.grid.spacings)
+
+
+def pidm_pixel_centres(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """As :func:`pidm` with the spacing 1/n of cells."""
+    return _pidm(pde, state, cell_spacings(pde))
+
+
+def _pidm(pde: PDE, state: Tensor, spacings: Sequence[float]) -> dict[str, Tensor]:
+    k, p = state[:, 0], state[:, 1]
+    flow = expanded_divergence(k, p, spacings)
+    edges = {f"edges_{axis.name}": _outward_slope(p, dim, spacings[dim]) for dim, axis in enumerate(pde.grid.axes)}
+    return {"interior": -flow - _wells(pde, "cell").to(state), **edges}
+
+
+def cocogen_darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """CoCoGen's ∇·(K∇p) + f at every node with the spacing 1/n that its configuration sets."""
+    return _cocogen_darcy(pde, state, cell_spacings(pde))
+
+
+def cocogen_darcy_nodal(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """As :func:`cocogen_darcy` with the nodes' own spacing."""
+    return _cocogen_darcy(pde, state, pde.grid.spacings)
+
+
+def _cocogen_darcy(pde: PDE, state: Tensor, spacings: Sequence[float]) -> dict[str, Tensor]:
+    return {"interior": expanded_divergence(state[:, 0], state[:, 1], spacings) + _wells(pde, "node").to(state)}
+
+
+def cocogen_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """CoCoGen's ∂_t u + u ∂_x u - ν ∂_xx u at every point, periodic in x, one-sided at the ends of t."""
+    u, (dt, dx) = state[:, 0], pde.grid.spacings
+    spatial = u * periodic_first(u, dx) - pde.config.nu * periodic_second(u, dx)
+    return {"interior": first_difference(u, -2, dt) + spatial}
+
+
+def _wells(pde: PDE, kind: AxisKind) -> Tensor:
+    return corner_wells(pde.config.n, pde.config.strength, pde.config.side, kind)
+
+
+def cell_spacings(pde: PDE) -> tuple[float, ...]:
+    """h = L/n, which codes use that take nodes for pixel centres."""
+    return tuple(axis.extent / axis.n for axis in pde.grid.axes)
+
+
+def expanded_divergence(k: Tensor, p: Tensor, spacings: Sequence[float]) -> Tensor:
+    """K ∂²p + ∂K ∂p summed over both axes of (b, n, m) nodal fields, at every node; not conservative."""
+    along = [
+        k * second_difference(p, dim, h) + first_difference(k, dim, h) * first_difference(p, dim, h)
+        for dim, h in zip((-2, -1), spacings, strict=True)
+    ]
+    return along[0] + along[1]
+
+
+def _outward_slope(p: Tensor, dim: int, spacing: float) -> Tensor:
+    """Outward derivative of (b, n, n) p on the two edges of a grid axis, zero elsewhere."""
+    normal = torch.zeros(p.shape[1:], dtype=p.dtype, device=p.device)
+    normal.select(dim, 0).fill_(-1)
+    normal.select(dim, -1).fill_(1)
+    return normal * first_difference(p, dim + 1, spacing)

@@ -114,7 +114,7 @@ class ShiftedLaplace(Square):
         field = torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0)))
         return self.solve(self._unsolved(field)) if self.data == "discrete" else self._sampled(field)
 
-    def continuous_floor(self) -> float:
+    def truncation_floor(self) -> float:
         """First order in h: f is rough."""
         return 1.5 * self.grid.spacings[0]
 
@@ -144,13 +144,14 @@ class ShiftedLaplace(Square):
 
 @dataclass(frozen=True)
 class Wave:
-    """A smooth function (b, n, m) with its derivatives."""
+    """A smooth function (b, n, m) with its derivatives, and its means (b,) over the unit square."""
 
     u: Tensor
     x: Tensor
     y: Tensor
     xx: Tensor
     yy: Tensor
+    mean: Tensor
 
 
 def separable_wave(x: Tensor, y: Tensor, batch: int) -> Wave:
@@ -158,5 +159,5 @@ def separable_wave(x: Tensor, y: Tensor, batch: int) -> Wave:
     row = torch.arange(batch, dtype=x.dtype).reshape(-1, 1, 1)
     p, q, c = pi * (1 + 0.3 * row), 2 * pi / (1 + 0.2 * row), 0.4 + 0.5 * row
     sin_x, cos_x, sin_y, cos_y = torch.sin(p * x + c), torch.cos(p * x + c), torch.sin(q * y), torch.cos(q * y)
-    u = sin_x * sin_y
-    return Wave(u, p * cos_x * sin_y, q * sin_x * cos_y, -(p**2) * u, -(q**2) * u)
+    u, mean = sin_x * sin_y, (torch.cos(c) - torch.cos(p + c)) / p * (1 - torch.cos(q)) / q
+    return Wave(u, p * cos_x * sin_y, q * sin_x * cos_y, -(p**2) * u, -(q**2) * u, mean.flatten())

@@ -45,7 +45,11 @@ class Burgers(PDE):
     Config: ClassVar[type] = BurgersConfig
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "cox2002exponential", "kassam2005fourth")
-    published: ClassVar = {"diffusionpde": _published.burgers}
+    published: ClassVar = {
+        "diffusionpde": _published.burgers,
+        "fundps": _published.fundps_burgers,
+        "cocogen": _published.cocogen_burgers,
+    }
 
     def __init__(self, config: BurgersConfig | None = None):
         super().__init__(config)
@@ -54,7 +58,7 @@ class Burgers(PDE):
         self.fields = (Field("u", "space_time", basis="cosine_fourier"),)
         self.grid = Grid((Axis("t", self.config.n), Axis("x", self.config.n, kind="periodic")))
 
-    def continuous_floor(self) -> float:
+    def truncation_floor(self) -> float:
         """Fronts cost h/ν in space, the decay of rough profiles ν in time."""
         return min(1.0, 0.1 * self.grid.spacings[1] / self.config.nu + 5 * self.config.nu)
 

@@ -62,7 +62,7 @@ class Darcy(Square):
     Config: ClassVar[type] = DarcyConfig
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "arXiv:2010.08895")
-    published: ClassVar = {"diffusionpde": _published.darcy}
+    published: ClassVar = {"diffusionpde": _published.darcy, "fundps": _published.fundps_darcy}
 
     def __init__(self, config: DarcyConfig | None = None):
         super().__init__(config)
@@ -73,7 +73,7 @@ class Darcy(Square):
             Field("u", "solution", basis="sine" if node else "pixels"),
         )
 
-    def continuous_floor(self) -> float:
+    def truncation_floor(self) -> float:
         """The residual at jumps of a does not fade on finer grids, nor does that of a rough exp(GRF)."""
         return 1.5 if self.config.law == "two_valued" else 0.06
 

@@ -31,7 +31,7 @@ class Helmholtz(ShiftedLaplace):
     name: ClassVar[str] = "helmholtz"
     Config: ClassVar[type] = HelmholtzConfig
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
-    published: ClassVar = {"diffusionpde": _published.helmholtz}
+    published: ClassVar = {"diffusionpde": _published.helmholtz, "fundps": _published.fundps_helmholtz}
 
     def __init__(self, config: HelmholtzConfig | None = None):
         config = HelmholtzConfig() if config is None else config

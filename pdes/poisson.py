@@ -24,4 +24,4 @@ class Poisson(ShiftedLaplace):
     name: ClassVar[str] = "poisson"
     Config: ClassVar[type] = PoissonConfig
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
-    published: ClassVar = {"diffusionpde": _published.poisson}
+    published: ClassVar = {"diffusionpde": _published.poisson, "fundps": _published.fundps_poisson}

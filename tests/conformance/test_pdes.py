@@ -19,6 +19,9 @@ VARIANTS = (
     ("darcy", {"law": "lognormal", "data": "continuous"}),
     ("burgers", {"data": "continuous"}),
     ("burgers", {"data": "continuous", "nu": 0.1}),
+    ("darcy_corner", {"law": "cocogen", "modes": 30}),
+    ("darcy_corner", {"modes": 20, "data": "published"}),
+    ("darcy_corner", {"law": "cocogen", "modes": 20, "data": "published"}),
 )
 
 
