@@ -31,7 +31,9 @@ class Axis:
 
     def __post_init__(self) -> None:
         if self.n < (2 if self.kind == "node" else 1):
-            raise UserError(f"axis {self.name!r}: n = {self.n} leaves no spacing on a {self.kind} axis; use more points")
+            raise UserError(
+                f"axis {self.name!r}: n = {self.n} leaves no spacing on a {self.kind} axis; use more points"
+            )
 
     @property
     def spacing(self) -> float:
@@ -189,7 +191,7 @@ class PDE(ABC):
         """Whether the own residual is affine in the state."""
 
     def exact_prior(self) -> str | None:
-        """Kind of the exact prior that the law of generated states has, ``gaussian`` or ``mixture``; None without one."""
+        """Kind of the exact prior that the law of generated states has: ``gaussian``, ``mixture`` or None."""
         return "gaussian" if self.affine() else None
 
     @abstractmethod

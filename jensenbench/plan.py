@@ -77,7 +77,7 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
 
 def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
     """Refuse a prior that cannot be built for a PDE before anything runs."""
-    from jensenbench.priors.building import GaussianSettings
+    from jensenbench.priors.building import EXACT_SETTINGS
     from jensenbench.priors.training import parse_settings
     from jensenbench.registry import configure, make_pde
 
@@ -86,13 +86,11 @@ def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
     if kind == "network":
         parse_settings(settings)
         return
-    configure(f"setting of prior {prior!r}", GaussianSettings(), settings)
-    exact = not entry.source and make_pde(entry.name, entry.settings).affine()
-    if kind == "mixture" or not exact:
-        raise UserError(
-            f"{entry.label} has no exact {kind} prior (prior {prior!r}): only generated data of an affine PDE have a "
-            "gaussian one; give it a prior of kind network"
-        )
+    configure(f"setting of prior {prior!r}", EXACT_SETTINGS[kind](), settings)
+    law = None if entry.source else make_pde(entry.name, entry.settings).exact_prior()
+    if kind != law:
+        known = f"the law of its data has a {law} one" if law else "the law of its data has none"
+        raise UserError(f"{entry.label} has no exact {kind} prior (prior {prior!r}): {known}; or train a network")
 
 
 def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:

@@ -61,9 +61,11 @@ def _perturbed(pde: PDE, data: Tensor, share: float) -> Tensor:
 
 
 def _order(pde: PDE) -> Check:
+    return _pointwise(pde) if pde.order is None else _convergence(pde, pde.order)
+
+
+def _convergence(pde: PDE, order: int) -> Check:
     """Every part of the residual converges to the exact one at the declared order, or equals it to rounding."""
-    if pde.order is None:
-        return _pointwise(pde)
     coarse = max(16, min(pde.config.n, 64))
     grids = [type(pde)(replace(pde.config, n=coarse * factor)) for factor in (1, 2, 4)]
     errors: dict[str, list[float]] = {}
@@ -77,15 +79,16 @@ def _order(pde: PDE) -> Check:
     spacing = np.log([max(grid.grid.spacings) for grid in grids])
     inexact = {part: values for part, values in errors.items() if max(values) > 1e-9 * scale}
     slopes = [float(np.polyfit(spacing, np.log(np.maximum(values, 1e-300)), 1)[0]) for values in inexact.values()]
-    worst = max(slopes, key=lambda slope: abs(slope - pde.order), default=float(pde.order))
-    detail = f"slope of the residual's error on a smooth state, declared order {pde.order}"
-    return Check("order", abs(worst - pde.order) <= ORDER_MARGIN, worst, detail)
+    worst = max(slopes, key=lambda slope: abs(slope - order), default=float(order))
+    detail = f"slope of the residual's error on a smooth state, declared order {order}"
+    return Check("order", abs(worst - order) <= ORDER_MARGIN, worst, detail)
 
 
 def _pointwise(pde: PDE) -> Check:
     state, exact = pde.manufactured(ROWS)
     value = _ratio(_largest(_stacked(pde.residual(state)) - _stacked(exact)), term_scale(pde, state))
-    return Check("order", value <= ROUNDING, value, "not applicable to a pointwise residual: compared with the exact one")
+    detail = "not applicable to a pointwise residual: compared with the exact one"
+    return Check("order", value <= ROUNDING, value, detail)
 
 
 def _form(pde: PDE, data: Tensor) -> Check:

@@ -18,10 +18,12 @@ from jensenbench.errors import UserError
 from jensenbench.pde import PDE
 from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.registry import configure
 
 FORMAT = 1
+_EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior}
 _METADATA = "jensenbench"  # one key: the library writes several in random order
 
 
@@ -29,7 +31,7 @@ _METADATA = "jensenbench"  # one key: the library writes several in random order
 class BuiltPrior:
     """A prior fresh from its stage: the denoiser, its codec, and the settings that made it."""
 
-    denoiser: GaussianPrior | NetworkPrior
+    denoiser: GaussianPrior | MixturePrior | NetworkPrior
     codec: Codec
     settings: Mapping[str, Any]
 
@@ -48,7 +50,7 @@ class LoadedPrior:
 
 def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int, data_digest: str) -> None:
     """Write a prior file; equal content gives equal bytes."""
-    kind = "gaussian" if isinstance(built.denoiser, GaussianPrior) else "network"
+    kind = next((kind for kind, law in _EXACT.items() if isinstance(built.denoiser, law)), "network")
     meta = {
         "format": FORMAT,
         "kind": kind,
@@ -133,8 +135,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _restore(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Denoiser:
     try:
-        if meta["kind"] == "gaussian":
-            return GaussianPrior.from_tensors(tensors)
+        if meta["kind"] in _EXACT:
+            return _EXACT[meta["kind"]].from_tensors(tensors)
         return _restore_network(meta, tensors)
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

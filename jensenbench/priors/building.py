@@ -1,4 +1,4 @@
-"""Priors built from data: the exact one of an affine PDE, or a trained network."""
+"""Priors built from data: the exact one of the law that generated them, or a trained network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +12,7 @@ from jensenbench.dataset import Dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.priors import BuiltPrior
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.training import Quality, Trainer, TrainingData, parse_settings
 from jensenbench.registry import configure
 
@@ -21,6 +22,14 @@ class GaussianSettings:
     """Settings of an exact Gaussian prior: the codec's power."""
 
     power: int = 1
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """An exact mixture prior has no settings: its codec keeps pixels and one scale for all fields."""
+
+
+EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings}
 
 
 def build_prior(
@@ -38,7 +47,7 @@ def build_prior(
     """Build or train a prior of a data file's PDE.
 
     Args:
-        kind: ``gaussian`` or ``network``; a mixture has no file: construct ``MixturePrior``.
+        kind: ``gaussian``, ``mixture`` or ``network``.
         settings: entry of the config, with or without ``kind``.
         state_dir: folder of resumable training state.
         quality, guard: of a training, see :class:`Trainer`.
@@ -46,8 +55,8 @@ def build_prior(
     Returns the prior and, where it was trained, the trainer that holds the resumable state.
     """
     settings = {key: value for key, value in settings.items() if key != "kind"}
-    if kind == "gaussian":
-        return _build_gaussian(settings, dataset), None
+    if kind in EXACT_SETTINGS:
+        return _build_exact(kind, settings, dataset), None
     if kind == "network":
         trainer = _make_trainer(
             settings, dataset, seed=seed, state_dir=state_dir, device=torch.device(device), label=label,
@@ -61,15 +70,27 @@ def build_prior(
             "sigma_data": prior.sigma_data,
         }
         return BuiltPrior(prior, trainer.data.codec, chosen), trainer
-    raise UnknownName("kind of prior that is built from data", kind, ("gaussian", "network"))
+    raise UnknownName("kind of prior that is built from data", kind, (*EXACT_SETTINGS, "network"))
 
 
-def _build_gaussian(settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
-    chosen = configure("gaussian prior setting", GaussianSettings(), settings)
+def _build_exact(kind: str, settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
+    chosen = configure(f"{kind} prior setting", EXACT_SETTINGS[kind](), settings)
     if dataset.source != "generated":
         raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+    build = _build_gaussian if kind == "gaussian" else _build_mixture
+    denoiser, codec = build(dataset, chosen)
+    return BuiltPrior(denoiser, codec, asdict(chosen))
+
+
+def _build_gaussian(dataset: Dataset, chosen: GaussianSettings) -> tuple[GaussianPrior, Codec]:
     codec = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
-    return BuiltPrior(GaussianPrior.of_pde(dataset.pde, codec), codec, asdict(chosen))
+    return GaussianPrior.of_pde(dataset.pde, codec), codec
+
+
+def _build_mixture(dataset: Dataset, _: MixtureSettings) -> tuple[MixturePrior, Codec]:
+    fitted = Codec.fit(dataset.pde, dataset.split("train"), power=0)
+    codec = Codec(dataset.pde, shift=fitted.shift, scale=[max(fitted.scale)] * len(fitted.scale))
+    return MixturePrior.of_pde(dataset.pde, codec), codec
 
 
 def _make_trainer(settings: Mapping[str, Any], dataset: Dataset, **options: Any) -> Trainer:
