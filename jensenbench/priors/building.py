@@ -26,7 +26,9 @@ class GaussianSettings:
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """An exact mixture prior has no settings: its codec keeps pixels and one scale for all fields."""
+    """Settings of an exact mixture prior: the codec's power, which must be 0 to keep the components isotropic."""
+
+    power: int = 0
 
 
 EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings}
@@ -87,9 +89,10 @@ def _build_gaussian(dataset: Dataset, chosen: GaussianSettings) -> tuple[Gaussia
     return GaussianPrior.of_pde(dataset.pde, codec), codec
 
 
-def _build_mixture(dataset: Dataset, _: MixtureSettings) -> tuple[MixturePrior, Codec]:
-    fitted = Codec.fit(dataset.pde, dataset.split("train"), power=0)
-    codec = Codec(dataset.pde, shift=fitted.shift, scale=[max(fitted.scale)] * len(fitted.scale))
+def _build_mixture(dataset: Dataset, chosen: MixtureSettings) -> tuple[MixturePrior, Codec]:
+    fitted = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
+    one_scale = [max(fitted.scale)] * len(fitted.scale)
+    codec = Codec(dataset.pde, shift=fitted.shift, scale=one_scale, power=chosen.power)
     return MixturePrior.of_pde(dataset.pde, codec), codec
 
 
