@@ -30,6 +30,7 @@ rule all:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/priors.smk"
+include: "workflow/rules/fit.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/conformance.smk"

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jensenbench import guard
 from jensenbench.errors import UserError
@@ -46,10 +47,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     train = add("train", _train, "train or build one prior", "tier", "data", "out", "state-dir")
     _cell_arguments(train, "pde", "prior")
+    pairs = add("pairs", _pairs, "sample teacher pairs of one prior", "tier", "data", "prior-file", "out")
+    _cell_arguments(pairs, "pde", "prior", "digest")
+    fit = add("fit", _fit, "let a method learn on one prior", "tier", "data", "prior-file", "out", "state-dir")
+    _cell_arguments(fit, "pde", "prior", "method", "digest")
+    fit.add_argument("--pairs", type=Path, help="index of the teacher pairs, where the method learns from them")
+    _guarded_arguments(fit)
     sample = add("sample", _sample, "draw samples with one method", "tier", "data", "observations", "prior-file", "out")
     _cell_arguments(sample, "pde", "prior", "method", "variant")
-    sample.add_argument("--last-attempt", action="store_true", help="write a row with the reason if the job is killed")
-    sample.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    sample.add_argument("--fitted", type=Path, help="fit of a method that trains")
+    _guarded_arguments(sample)
     evaluate = add("evaluate", _evaluate, "measure samples", "data", "observations", "prior-file", "out")
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("samples", nargs="+", type=Path)
@@ -127,32 +134,86 @@ def _train(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _sample(options: argparse.Namespace) -> int | None:
-    arguments = _sample_arguments(options)
-    code = 0 if options.worker else guard.run_child([*arguments, "--worker"])
-    if not options.worker and (code >= 0 or not options.last_attempt):
-        return code if code >= 0 else 128 - code
+def _pairs(options: argparse.Namespace) -> None:
     from jensenbench.config import read_tier
-    from jensenbench.stages import sample
+    from jensenbench.stages import pairs
 
     tier = read_tier(options.tier)
-    cell = tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}")
-    shared = {
-        "tier": tier, "cell": cell, "seed": options.seed, "data": options.data, "prior_file": options.prior_file,
-        "out": options.out, "command": shlex.join(["python", "-m", "jensenbench", *arguments]),
-    }  # fmt: skip
+    entry = tier.pairs_of(f"{options.pde}/{options.prior}/{options.digest}")
+    pairs.run(
+        tier=tier, entry=entry, seed=options.seed, data=options.data, prior_file=options.prior_file, out=options.out
+    )
+
+
+def _fit(options: argparse.Namespace) -> int | None:
+    def work(arguments: Sequence[str]) -> None:
+        from jensenbench.config import read_tier
+        from jensenbench.stages import fit
+
+        tier = read_tier(options.tier)
+        fit.run(
+            tier=tier, entry=tier.fit(f"{options.pde}/{options.prior}/{options.method}/{options.digest}"),
+            seed=options.seed, data=options.data, prior_file=options.prior_file, pairs_file=options.pairs,
+            out=options.out, state_dir=options.state_dir,
+        )  # fmt: skip
+
+    def give_up(arguments: Sequence[str], status: str, reason: str) -> None:
+        from jensenbench.fitted import Fitted, save_fit
+
+        save_fit(options.out, Fitted(status, reason))
+
+    paths = ("data", "prior_file", "pairs", "out", "state_dir")
+    return _guarded(options, ("tier", "pde", "prior", "method", "digest", "seed", *paths), work, give_up)
+
+
+def _sample(options: argparse.Namespace) -> int | None:
+    def shared(arguments: Sequence[str]) -> dict[str, Any]:
+        from jensenbench.config import read_tier
+
+        tier = read_tier(options.tier)
+        return {
+            "tier": tier, "cell": tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}"),
+            "seed": options.seed, "data": options.data, "prior_file": options.prior_file, "out": options.out,
+            "command": shlex.join(["python", "-m", "jensenbench", *arguments]),
+        }  # fmt: skip
+
+    def work(arguments: Sequence[str]) -> None:
+        from jensenbench.stages import sample
+
+        sample.run(observations=options.observations, fitted=options.fitted, **shared(arguments))
+
+    def give_up(arguments: Sequence[str], status: str, reason: str) -> None:
+        from jensenbench.stages import sample
+
+        sample.write_failure(status=status, reason=reason, **shared(arguments))
+
+    paths = ("data", "observations", "prior_file", "fitted", "out")
+    return _guarded(options, ("tier", "pde", "prior", "method", "variant", "seed", *paths), work, give_up)
+
+
+def _guarded_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--last-attempt", action="store_true", help="if the job is killed, leave the reason as its result"
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+
+
+def _guarded(
+    options: argparse.Namespace,
+    names: Sequence[str],
+    work: Callable[[Sequence[str]], None],
+    give_up: Callable[[Sequence[str], str, str], None],
+) -> int | None:
+    """Do ``work`` in a child; if the child is killed in the last attempt, ``give_up`` with status and reason."""
+    given = [(name, getattr(options, name)) for name in names]
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given if value is not None]
+    arguments = [options.name, *(part for pair in pairs for part in pair)]
     if options.worker:
-        sample.run(observations=options.observations, **shared)
-    else:
-        status, reason = guard.explain_exit(code)
-        sample.write_failure(status=status, reason=reason, **shared)
-    return None
-
-
-def _sample_arguments(options: argparse.Namespace) -> list[str]:
-    names = ("tier", "pde", "prior", "method", "variant", "seed", "data", "observations", "prior_file", "out")
-    pairs = [(f"--{name.replace('_', '-')}", str(getattr(options, name))) for name in names]
-    return ["sample", *(part for pair in pairs for part in pair)]
+        return work(arguments)
+    code = guard.run_child([*arguments, "--worker"])
+    if code >= 0 or not options.last_attempt:
+        return code if code >= 0 else 128 - code
+    return give_up(arguments, *guard.explain_exit(code))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+from jensenbench import store
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.method import Method
+from jensenbench.priors.pairs import PairSettings
 from jensenbench.problem import Task, find_task
-from jensenbench.provenance import ROOT, public_modules
+from jensenbench.provenance import ROOT, digest_text, public_modules
 from jensenbench.registry import configure, load_method, make_pde, method_config
 
 PRIOR_KINDS = ("gaussian", "mixture", "network")
@@ -71,6 +73,53 @@ class Cell:
     @property
     def key(self) -> str:
         return f"{self.pde}/{self.prior}/{self.method}/{self.variant}"
+
+    @property
+    def fit(self) -> "FitEntry | None":
+        """The fit whose module the method samples with, if it trains."""
+        settings = getattr(self.config, "fit", None)
+        return None if settings is None else FitEntry(self.pde, self.prior, self.method, settings)
+
+
+@dataclass(frozen=True)
+class PairsEntry:
+    """Teacher pairs of one prior of one PDE, shared by all fits that want them."""
+
+    pde: str
+    prior: str
+    settings: PairSettings
+
+    @property
+    def digest(self) -> str:
+        return digest_settings(self.settings)
+
+    @property
+    def key(self) -> str:
+        return f"{self.pde}/{self.prior}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class FitEntry:
+    """One fit of a method on one prior of one PDE, shared by all cells whose settings have the same ``fit``."""
+
+    pde: str
+    prior: str
+    method: str
+    fit: Any
+
+    @property
+    def digest(self) -> str:
+        return digest_settings(self.fit)
+
+    @property
+    def key(self) -> str:
+        return f"{self.pde}/{self.prior}/{self.method}/{self.digest}"
+
+    @property
+    def pairs(self) -> PairsEntry | None:
+        """The teacher pairs that the fit learns from, if any."""
+        settings = getattr(self.fit, "pairs", None)
+        return None if settings is None else PairsEntry(self.pde, self.prior, settings)
 
 
 @dataclass(frozen=True)
@@ -141,6 +190,30 @@ class Tier:
                 return cell
         raise UnknownName("cell", key, [cell.key for cell in self.cells])
 
+    @cached_property
+    def fits(self) -> dict[str, FitEntry]:
+        """All fits by their key, without their seeds."""
+        found = [cell.fit for cell in self.cells if cell.fit is not None]
+        return {fit.key: fit for fit in found}
+
+    @cached_property
+    def pairs(self) -> dict[str, PairsEntry]:
+        """All sets of teacher pairs by their key, without their seeds."""
+        found = [fit.pairs for fit in self.fits.values() if fit.pairs is not None]
+        return {pairs.key: pairs for pairs in found}
+
+    def fit(self, key: str) -> FitEntry:
+        """A fit by ``pde/prior/method/digest``."""
+        if key not in self.fits:
+            raise UnknownName("fit", key, self.fits)
+        return self.fits[key]
+
+    def pairs_of(self, key: str) -> PairsEntry:
+        """Teacher pairs by ``pde/prior/digest``."""
+        if key not in self.pairs:
+            raise UnknownName("teacher pairs", key, self.pairs)
+        return self.pairs[key]
+
     def run_settings(self, cell: Cell) -> dict[str, Any]:
         """Everything of the configuration on which a sampling job's numbers depend."""
         shared = ("instances", "draws", "samples", "batch", "budget", "device", "threads")
@@ -156,9 +229,16 @@ class Tier:
         tuned = tuned_settings(method.name)
         found = tuned.get("settings", {}).get(variant, {}).get(entry.name, {})
         trials = tuned.get("trials", {}).get(variant, {}).get(entry.name, 0)
-        config = method_config(method, variant, {**found, **options.config})
+        config = method_config(method, variant, found, options.config)
+        if method.capabilities.trains != hasattr(config, "fit"):
+            raise UserError(f"method {method.name}: capabilities.trains and a field `fit` of its Config go together")
         tasks = tuple(task.label for task in entry.tasks if not options.tasks or task.label in options.tasks)
         return Cell(entry.label, prior, method.name, variant, tasks, config, trials)
+
+
+def digest_settings(settings: Any) -> str:
+    """Digest of a dataclass of settings: the name of what they make."""
+    return digest_text(store.canonical_json(asdict(settings)))
 
 
 def tuned_settings(method: str) -> dict[str, Any]:

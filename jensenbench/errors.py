@@ -24,3 +24,7 @@ class BudgetExceeded(RuntimeError):
 
 class Diverged(RuntimeError):
     """A sampler's state became NaN or infinite; the message names the step and the noise level."""
+
+
+class TrainingDiverged(UserError, Diverged):
+    """An optimisation went wrong twice; the message names the step and what to change."""

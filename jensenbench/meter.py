@@ -41,6 +41,12 @@ class Meter:
         if what == "nfe" and self.states and self.rows["nfe"] - self._batch_start > self.budget * self._batch:
             raise BudgetExceeded(f"more than the budget of {self.budget:g} network evaluations a state")
 
+    def require_finite(self, result: Tensor, where: str) -> None:
+        """Raise Diverged, naming the call, if the output of a network is NaN or infinite."""
+        if not torch.isfinite(result).all():
+            call = self.rows["nfe"] // len(result)
+            raise Diverged(f"the state is NaN or infinite at network call {call}, {where}")
+
     def per_state(self) -> dict[str, float]:
         """Counts divided by the number of states."""
         return {what: rows / max(self.states, 1) for what, rows in self.rows.items()}
@@ -59,11 +65,7 @@ class MeteredDenoiser(Denoiser):
 
     def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         result = self._counted(self._prior(x, sigma), x)
-        if not torch.isfinite(result).all():
-            level = torch.as_tensor(sigma).flatten()[0]
-            raise Diverged(
-                f"the state is NaN or infinite at network call {self._meter.rows['nfe'] // len(x)}, sigma = {level:.4g}"
-            )
+        self._meter.require_finite(result, f"sigma = {torch.as_tensor(sigma).flatten()[0]:.4g}")
         if self._meter.record:
             sigma_row = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x))
             self._meter.probes.append((sigma_row, x.detach(), result.detach()))
@@ -80,14 +82,16 @@ class MeteredDenoiser(Denoiser):
 
 
 class MeteredModule(nn.Module):
-    """A fitted network whose evaluations are counted."""
+    """A fitted network whose evaluations are counted; a NaN output stops the run."""
 
     def __init__(self, module: nn.Module, meter: Meter):
         super().__init__()
         self.inner, self._meter = module, meter
 
     def forward(self, x: Tensor, *args: Tensor) -> Tensor:
-        return count_call(self._meter, self.inner(x, *args), x)
+        result = count_call(self._meter, self.inner(x, *args), x)
+        self._meter.require_finite(result, "of the fitted network")
+        return result
 
 
 class MeteredProblem(Problem):

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from jensenbench.denoiser import Denoiser
 from jensenbench.errors import Diverged
 from jensenbench.noise import Noise
 from jensenbench.problem import Problem
+
+if TYPE_CHECKING:
+    from jensenbench.priors.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Capabilities:
 
     Attributes:
         unconditional, observed: whether it can sample without and with observations.
-        trains: whether it needs ``fit``.
+        trains: whether it needs ``fit``; its ``Config`` then has a field ``fit`` of type ``Fit``.
         exact_observations, exact_residual: met to round-off by its samples.
         deterministic: samples do not depend on the noise beyond the initial latent.
         couples_batch: a row of the batch may depend on its neighbours.
@@ -66,13 +69,30 @@ class Method(ABC):
             return "cannot use observations"
         return None
 
-    def fit(self, prior: Denoiser, problem: Problem, data: Tensor, *, state_dir: Path, seed: int) -> nn.Module | None:
-        """Learn what the method needs from training data (N, C, *grid) in prior coordinates.
+    def build(self, prior: Denoiser, problem: Problem) -> nn.Module:
+        """The module that :meth:`fit` trains, untrained: the stage ``sample`` loads the trained weights into it.
 
-        ``problem`` is unconditional. Progress is kept in ``state_dir``, so that a killed and resumed
-        fit equals an uninterrupted one.
+        It depends on ``config.fit``, the prior and the (unconditional) problem alone.
         """
-        return None
+        raise NotImplementedError(f"method {self.name!r} trains, but has no build()")
+
+    def fit(
+        self,
+        prior: Denoiser,
+        problem: Problem,
+        data: Tensor,
+        *,
+        state_dir: Path,
+        seed: int,
+        pairs: "Pairs | None" = None,
+    ) -> nn.Module:
+        """Learn from training data (N, C, *grid) in prior coordinates, or from teacher pairs; settings: ``config.fit``.
+
+        ``problem`` is unconditional. ``pairs`` are given where ``Fit`` has a field ``pairs``
+        (:class:`~jensenbench.priors.pairs.PairSettings`). Progress is kept in ``state_dir``, so that a killed
+        and resumed fit equals an uninterrupted one.
+        """
+        raise NotImplementedError(f"method {self.name!r} trains, but has no fit()")
 
     @abstractmethod
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:

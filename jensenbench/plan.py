@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from jensenbench import store
 from jensenbench.errors import UserError
-from jensenbench.provenance import ROOT, digest_file, digest_sampling, digest_sources, digest_text, public_modules
+from jensenbench.provenance import (
+    ROOT,
+    digest_file,
+    digest_fitting,
+    digest_pairs,
+    digest_sampling,
+    digest_sources,
+    digest_text,
+    public_modules,
+)
 
 if TYPE_CHECKING:
-    from jensenbench.config import Cell, PDEEntry, Tier
+    from jensenbench.config import Cell, FitEntry, PairsEntry, PDEEntry, Tier
 
 FOLDER = Path("results/.plan")
 _SHARED = {
@@ -68,6 +77,8 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "reports": str(tier.reports),
         "pdes": {entry.label: _pde_job(tier, entry) for entry in tier.pdes},
         "priors": {f"{entry.label}/{prior}": _prior_job(tier, entry, prior) for entry, prior in pairs},
+        "pairs": {key: _pairs_job(tier, entry) for key, entry in tier.pairs.items()},
+        "fits": {key: _fit_job(tier, entry) for key, entry in tier.fits.items()},
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
         "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
         "checks": _check_jobs(tier),
@@ -122,10 +133,37 @@ def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
     }
 
 
-def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
+def _pairs_job(tier: "Tier", entry: "PairsEntry") -> dict[str, Any]:
+    return {
+        **_seeds(tier, entry.prior),
+        "code": digest_pairs(tier.pde(entry.pde).name),
+        "settings": digest_text(store.canonical_json({"device": tier.device, "threads": tier.threads})),
+        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": _gpus(tier)},
+    }
+
+
+def _fit_job(tier: "Tier", entry: "FitEntry") -> dict[str, Any]:
+    return {
+        **_seeds(tier, entry.prior),
+        "pairs": entry.pairs.digest if entry.pairs else "",
+        "code": digest_fitting(entry.method, tier.pde(entry.pde).name),
+        "settings": digest_text(store.canonical_json({"device": tier.device, "threads": tier.threads})),
+        "resources": {"mem_mb": 4000, "runtime": 480, "gpu": _gpus(tier)},
+    }
+
+
+def _seeds(tier: "Tier", prior: str) -> dict[str, Any]:
+    """Seeds of a job, and the seed of the prior that each of them reads."""
     return {
         "seeds": list(tier.seeds),
-        "prior_seeds": {str(seed): tier.prior_seed(cell.prior, seed) for seed in tier.seeds},
+        "prior_seeds": {str(seed): tier.prior_seed(prior, seed) for seed in tier.seeds},
+    }
+
+
+def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
+    return {
+        **_seeds(tier, cell.prior),
+        "fit": cell.fit.digest if cell.fit else "",
         "code": digest_sampling(cell.method, tier.pde(cell.pde).name),
         "settings": digest_text(store.canonical_json(tier.run_settings(cell))),
         "tasks": list(cell.tasks),

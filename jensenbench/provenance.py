@@ -64,6 +64,16 @@ def digest_sampling(method: str, pde: str) -> str:
     return digest_sources(["jensenbench.stages.sample", f"methods.{method}", f"pdes.{pde}"])
 
 
+def digest_pairs(pde: str) -> str:
+    """Digest of all sources on which the teacher pairs of a PDE's priors depend."""
+    return digest_sources(["jensenbench.stages.pairs", f"pdes.{pde}"])
+
+
+def digest_fitting(method: str, pde: str) -> str:
+    """Digest of all sources on which the fits of a method on a PDE depend."""
+    return digest_sources(["jensenbench.stages.fit", f"methods.{method}", f"pdes.{pde}"])
+
+
 def closure(modules: Iterable[str]) -> set[str]:
     """The modules and, transitively, the project modules they import."""
     found: set[str] = set()

@@ -29,23 +29,32 @@ def make_pde(name: str, settings: Mapping[str, Any]) -> PDE:
     return pde(configure(f"{name} setting", pde.Config(), settings))
 
 
-def method_config(method: type[Method], variant: str, overrides: Mapping[str, Any]) -> Any:
-    """Settings of a variant with overrides from the tuned settings or the tier."""
+def method_config(method: type[Method], variant: str, *overrides: Mapping[str, Any]) -> Any:
+    """Settings of a variant with overrides, for instance the tuned settings and then the tier's."""
     if variant not in method.variants:
         raise UnknownName(f"variant of {method.name}", variant, method.variants)
-    return configure(f"{method.name} setting", method.variants[variant], overrides)
+    config = method.variants[variant]
+    for settings in overrides:
+        config = configure(f"{method.name} setting", config, settings)
+    return config
 
 
 def configure(kind: str, preset: Any, overrides: Mapping[str, Any]) -> Any:
-    """``preset`` (a frozen dataclass) with some fields replaced; unknown names are refused."""
+    """``preset`` (a frozen dataclass) with some fields replaced, nested ones too; unknown names are refused."""
     known = {field.name for field in dataclasses.fields(preset)}
     for key in overrides:
         if key not in known:
             raise UnknownName(kind, key, known)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
-    for key, value in values.items():
-        _check_type(kind, key, getattr(preset, key), value)
+    values = {key: _value(kind, key, getattr(preset, key), value) for key, value in overrides.items()}
     return dataclasses.replace(preset, **values)
+
+
+def _value(kind: str, key: str, default: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+        return configure(f"{kind} {key}", default, value)
+    value = tuple(value) if isinstance(value, list) else value
+    _check_type(kind, key, default, value)
+    return value
 
 
 def _check_type(kind: str, key: str, default: object, value: object) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jensenbench.denoiser import Denoiser
 from jensenbench.noise import Noise
-from jensenbench.schedules import Ancestral, Scaled
+from jensenbench.schedules import Ancestral, ProbabilityFlow, Scaled
 
 
 class HeunStep(NamedTuple):
@@ -26,13 +26,41 @@ def euler(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tenso
 
 def heun(denoise: Callable[[Tensor, float], Tensor], x: Tensor, sigma: float, sigma_next: float) -> HeunStep:
     """One second-order step (arXiv 2206.00364, algorithm 1); Euler where sigma_next = 0."""
-    first = denoise(x, sigma)
-    predicted = euler(x, first, sigma, sigma_next)
-    if sigma_next == 0:
-        return HeunStep(predicted, first)
-    second = denoise(predicted, sigma_next)
-    slope = (x - first) / sigma + (predicted - second) / sigma_next
-    return HeunStep(x + (sigma_next - sigma) * slope / 2, second)
+    seen: list[Tensor] = []
+
+    def slope(state: Tensor, level: float) -> Tensor:
+        seen.append(denoise(state, level))
+        return (state - seen[-1]) / level
+
+    return HeunStep(ode_heun(slope, x, sigma, sigma_next), seen[-1])
+
+
+def ode_euler(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, t_next: float) -> Tensor:
+    """One step of dx/dt = velocity(x, t)."""
+    return x + (t_next - t) * velocity(x, t)
+
+
+def ode_heun(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, t_next: float) -> Tensor:
+    """One second-order step of dx/dt = velocity(x, t); Euler where t_next = 0, at which velocities may be singular."""
+    first = velocity(x, t)
+    predicted = x + (t_next - t) * first
+    if t_next == 0:
+        return predicted
+    return x + (t_next - t) * (first + velocity(predicted, t_next)) / 2
+
+
+class FlowRule:
+    """Velocity of a probability flow whose schedule is any of :class:`ProbabilityFlow`."""
+
+    def __init__(self, schedule: ProbabilityFlow):
+        columns = (schedule.sigmas, schedule.scales, schedule.drift, schedule.pull)
+        self.times, self.start = schedule.times.tolist(), schedule.start
+        self._at = dict(zip(self.times, zip(*(column.tolist() for column in columns), strict=True), strict=True))
+
+    def velocity(self, prior: Denoiser, x: Tensor, t: float) -> Tensor:
+        """dx/dt at a time of the grid other than the last one."""
+        sigma, scale, drift, pull = self._at[t]
+        return drift * x - pull * prior(x / scale if scale else torch.zeros_like(x), sigma)
 
 
 def raise_noise(x: Tensor, sigma: float, gamma: float, xi: Tensor, *, inflation: float = 1.0) -> tuple[Tensor, float]:

@@ -166,6 +166,73 @@ class Scaled:
         return (-rate[:-1] * self.times.diff()).clamp(min=0)
 
 
+FLOWS = ("edm", "vp", "subvp", "flow")
+
+
+@dataclass(frozen=True)
+class ProbabilityFlow:
+    """dx/dt = drift x - pull D(x/s; sigma) for x_t = s (x0 + sigma eps), on t_0 > ... > t_N = 0 where x_N = x0.
+
+    The four schedules are the same flow of the same denoiser in other coordinates and on other grids:
+    drift = s'/s + sigma'/sigma, pull = sigma' s/sigma. Source: Karras et al., arXiv 2206.00364, eq. 4 and table 1;
+    sub-VP: Song et al., arXiv 2011.13456, eq. 29. The coefficients at t_N, where an Euler step ends, are not used.
+
+    Attributes:
+        times, sigmas, scales, drift, pull: (N + 1,) float64.
+        start: standard deviation of x_0 in units of the white noise it is made from.
+    """
+
+    times: Tensor
+    sigmas: Tensor
+    scales: Tensor
+    drift: Tensor
+    pull: Tensor
+    start: float
+
+    @classmethod
+    def edm(cls, steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Self:
+        """s = 1, sigma = t on the grid of :class:`EDMGrid`."""
+        t = EDMGrid(steps=steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho).sigmas()
+        return cls(t, t, torch.ones_like(t), 1 / t, 1 / t, sigma_max)
+
+    @classmethod
+    def vp(cls, steps: int, *, beta_d: float = 19.9, beta_min: float = 0.1, last: float = 1e-3) -> Self:
+        """s² = exp(-L), s² (1 + sigma²) = 1 with L = beta_d t²/2 + beta_min t; t even from 1 to ``last``, then 0."""
+        t, level, rate = _betas_in_time(steps, beta_d, beta_min, last)
+        scale, sigma = torch.exp(-level / 2), torch.expm1(level).sqrt()
+        drift = rate / (2 * sigma.square())  # rate (1 + sigma²)/(2 sigma²) - rate/2
+        return cls(t, sigma, scale, drift, rate / (2 * scale * sigma.square()), float(scale[0] * sigma[0]))
+
+    @classmethod
+    def subvp(cls, steps: int, *, beta_d: float = 19.9, beta_min: float = 0.1, last: float = 1e-3) -> Self:
+        """s² = exp(-L), s sigma = 1 - s², so that sigma = 2 sinh(L/2); times as for VP."""
+        t, level, rate = _betas_in_time(steps, beta_d, beta_min, last)
+        scale, sigma = torch.exp(-level / 2), 2 * torch.sinh(level / 2)
+        slope = rate / torch.tanh(level / 2) / 2  # sigma'/sigma
+        return cls(t, sigma, scale, slope - rate / 2, slope * scale, float(scale[0] * sigma[0]))
+
+    @classmethod
+    def flow(cls, steps: int) -> Self:
+        """x_t = (1 - t) x0 + t eps, t even from 1 to 0."""
+        require_steps(steps)
+        t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        return cls(t, t / (1 - t), 1 - t, 1 / t, 1 / t, 1.0)
+
+
+def probability_flow(name: str, steps: int) -> ProbabilityFlow:
+    """A schedule by name, with the constants that its source uses; ``steps`` steps."""
+    if name not in FLOWS:
+        raise UnknownName("schedule", name, FLOWS)
+    return getattr(ProbabilityFlow, name)(steps)
+
+
+def _betas_in_time(steps: int, beta_d: float, beta_min: float, last: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Times, L(t) and dL/dt of linear betas; the last time is 0."""
+    require_steps(steps)
+    t = torch.cat([torch.linspace(1, last, steps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+    return t, beta_d * t.square() / 2 + beta_min * t, beta_d * t + beta_min
+
+
 def power_grid(first: float, last: float, steps: int, rho: float) -> Tensor:
     """(steps,) float64 from ``first`` to ``last``, evenly spaced in the rho-th root."""
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)

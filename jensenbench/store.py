@@ -49,6 +49,17 @@ class Layout:
         """Undeclared folder of resumable training state."""
         return self.root / "training" / pde / prior / str(seed)
 
+    def pairs(self, pde: str, prior: str, digest: str, seed: int) -> Path:
+        """Index of the teacher pairs of one setting; the shards lie beside it."""
+        return self.root / "pairs" / pde / prior / digest / str(seed) / "pairs.json"
+
+    def fit(self, pde: str, prior: str, method: str, digest: str, seed: int) -> Path:
+        return self.root / "fits" / pde / prior / method / digest / str(seed) / "module.safetensors"
+
+    def fitting(self, pde: str, prior: str, method: str, digest: str, seed: int) -> Path:
+        """Undeclared folder of a fit's resumable state."""
+        return self.fit(pde, prior, method, digest, seed).with_name("state")
+
     def samples(self, pde: str, prior: str, method: str, variant: str, seed: int) -> Path:
         return self.root / "samples" / pde / prior / method / variant / f"{seed}.h5"
 

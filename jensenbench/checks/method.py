@@ -8,28 +8,35 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from jensenbench.checks.report import Check, Report
 from jensenbench.codec import Codec
 from jensenbench.dataset import term_scale
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import BudgetExceeded
-from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.fitted import Fitted
+from jensenbench.meter import Meter, MeteredDenoiser, MeteredModule, MeteredProblem
 from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise, Noise
+from jensenbench.priors import loop
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.pairs import make_pairs
 from jensenbench.problem import TASKS, MaskObservation, Problem, Task
 from jensenbench.registry import load_method, make_pde
 from jensenbench.schedules import EDMGrid, VPGrid
 
 SIZE = 8  # points along each side of the Poisson problem
 ROWS = 16
-STEPS = 8  # of any method that has such a setting
+CAPS = {"steps": 8, "iterations": 8, "batch": 16, "count": 160}  # of settings with these names, nested ones too
 ROUNDING = 1e-9  # of the largest entry: batches of another size may go through other machine code
+SINGLE = 1e-3  # the same where a fitted network works in float32, whose rounding errors a sampler may amplify
+KILLED_AT = 3  # steps of an optimiser
 EXACT = 1e-5  # of a field's std, or of the equation's largest term
 WEIGHTS = "zeta"  # settings whose names start so are guidance weights: at zero the prior's own sampler remains
 OBSERVED = (Task("reconstruction_30", 0.3, 0.3), Task("inverse", solution=1, noise_std=0.05))
@@ -46,10 +53,11 @@ def check_method(method_class: type[Method], *, seed: int = 0) -> Report:
 
 
 def short(config: Any) -> Any:
-    """The same settings with few steps."""
-    if not hasattr(config, "steps"):
-        return config
-    return dataclasses.replace(config, steps=min(config.steps, STEPS))
+    """The same settings with few steps, pairs and rows."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    nested = {name: short(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
+    capped = {name: min(values[name], cap) for name, cap in CAPS.items() if isinstance(values.get(name), int)}
+    return dataclasses.replace(config, **nested, **capped)
 
 
 class _Gained(Denoiser):
@@ -120,11 +128,28 @@ class _Subject:
 
     @cached_property
     def fitted(self) -> nn.Module | None:
+        """The module of one fit, restored as the stage ``sample`` does it."""
         if not self.method.capabilities.trains:
             return None
-        data, problem = self.bench.codec.encode(self.bench.states), self.bench.problem(TASKS["unconditional"])
         with tempfile.TemporaryDirectory() as folder:
-            return self.method.fit(self.bench.prior, problem, data, state_dir=Path(folder), seed=self.bench.seed)
+            return self.restored(self.fit(Path(folder)))
+
+    def fit(self, folder: Path) -> Fitted:
+        """What the method learns with its state and its pairs in ``folder``."""
+        bench, settings = self.bench, getattr(self.config.fit, "pairs", None)
+        pairs = make_pairs(bench.prior, settings, key=(bench.seed,), folder=folder) if settings else None
+        states, problem = bench.codec.encode(bench.states), bench.problem(TASKS["unconditional"])
+        module = self.method.fit(bench.prior, problem, states, state_dir=folder, seed=bench.seed, pairs=pairs)
+        return Fitted(tensors={name: value.clone() for name, value in module.state_dict().items()})
+
+    def restored(self, fit: Fitted) -> nn.Module:
+        return fit.restore(self.method, self.bench.prior, self.bench.problem(TASKS["unconditional"]))
+
+    @cached_property
+    def rounding(self) -> float:
+        """How far equal computations may differ."""
+        weights = [] if self.fitted is None else list(self.fitted.parameters())
+        return SINGLE if any(weight.dtype == torch.float32 for weight in weights) else ROUNDING
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
@@ -140,6 +165,7 @@ class _Subject:
         prior: Denoiser | None = None,
         budget: float = math.inf,
         noise: Noise | None = None,
+        fitted: nn.Module | None = None,
     ) -> _Run:
         """Sample the given rows, metered."""
         meter = Meter(budget=budget)
@@ -147,7 +173,9 @@ class _Subject:
         metered = MeteredDenoiser(self.bench.prior if prior is None else prior, meter)
         part = MeteredProblem(problem if len(rows) == ROWS else problem.rows(list(rows)), meter)
         drawn = self.bench.noise(problem.task, rows) if noise is None else noise
-        return _Run(self.method.sample(metered, part, drawn, fitted=self.fitted), meter)
+        module = self.fitted if fitted is None else fitted
+        module = None if module is None else MeteredModule(module, meter)
+        return _Run(self.method.sample(metered, part, drawn, fitted=module), meter)
 
 
 def _laws(subject: _Subject) -> Iterator[Check]:
@@ -190,7 +218,9 @@ def _rows_alone(subject: _Subject) -> Iterator[Check]:
         alone = torch.cat([subject.run(problem, rows=range(i, i + 1)).x for i in range(3)])
         errors.append(_difference(alone, together[:3]))
     worst, coupled = max(errors, default=0.0), subject.method.capabilities.couples_batch
-    yield Check("rows alone", (worst > ROUNDING) == coupled, worst, "coupling must show" if coupled else "relative")
+    yield Check(
+        "rows alone", (worst > subject.rounding) == coupled, worst, "coupling must show" if coupled else "relative"
+    )
 
 
 def _repeatable(subject: _Subject) -> Iterator[Check]:
@@ -245,6 +275,51 @@ def _parameters(subject: _Subject) -> Iterator[Check]:
         subject.run(problem, prior=prior)
     untouched = weight.grad is None and weight.requires_grad and torch.equal(weight, before)
     yield Check("network's parameters", untouched, None, "unchanged, without gradients")
+
+
+def _fit(subject: _Subject) -> Iterator[Check]:
+    """A killed fit goes on to the very end of an undisturbed one, and its module is what samples are drawn with."""
+    if not subject.method.capabilities.trains:
+        return
+    before = _global_state()
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        whole = subject.fit(Path(one))
+        killed = _kill(lambda: subject.fit(Path(other)))
+        resumed = subject.fit(Path(other))
+    same = whole.tensors.keys() == resumed.tensors.keys()
+    same &= all(torch.equal(value, resumed.tensors[name]) for name, value in whole.tensors.items())
+    detail = f"after {KILLED_AT} optimiser steps" if killed else "in one piece, nothing to kill"
+    yield Check("killed fit equals undisturbed fit", same, None, detail)
+    yield Check("global generators during the fit", before == _global_state(), None, "are left alone")
+    problem, moved = subject.problems[0], {name: value * 1.5 for name, value in whole.tensors.items()}
+    other_module = subject.restored(Fitted(tensors=moved))
+    used = not torch.equal(subject.run(problem).x, subject.run(problem, fitted=other_module).x)
+    yield Check("fitted module", used, None, "matters")
+
+
+class _Killed(Exception):
+    pass
+
+
+def _kill(fit: Callable[[], Fitted]) -> bool:
+    """Break a fit off in the middle of an optimiser step; whether it got that far. Loops save at every step."""
+    steps = 0
+
+    def kill(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > KILLED_AT:
+            raise _Killed
+
+    hook = register_optimizer_step_post_hook(kill)
+    try:
+        with mock.patch.object(loop, "CHECKPOINT_SECONDS", 0.0):
+            fit()
+    except _Killed:
+        return True
+    finally:
+        hook.remove()
+    return False
 
 
 def _claims(subject: _Subject) -> Iterator[Check]:
@@ -311,5 +386,6 @@ LAWS: dict[str, Callable[[_Subject], Iterator[Check]]] = {
     "observations": _data,
     "budget": _budget,
     "network's parameters": _parameters,
+    "fit": _fit,
     "claims": _claims,
 }

@@ -1,14 +1,11 @@
 """Priors as files: saved by the stage that builds them, loaded by all others."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
 from jensenbench import store
@@ -21,10 +18,14 @@ from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.registry import configure
+from jensenbench.tensorfile import read_tensors, write_tensors
 
 FORMAT = 1
+<<<<<<< HEAD
 _EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior}
 _METADATA = "jensenbench"  # one key: the library writes several in random order
+=======
+>>>>>>> f8c3b7a (Stages pairs and fit: teacher pairs in shards, fits shared by their settings, failures as rows)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class LoadedPrior:
     digest: str
     meta: Mapping[str, Any]
 
+    def on(self, device: torch.device) -> Denoiser:
+        """The denoiser with its network, if any, on a device and without gradients of its weights."""
+        if self.denoiser.module is not None:
+            self.denoiser.module.to(device).requires_grad_(False)
+        return self.denoiser
+
 
 def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int, data_digest: str) -> None:
     """Write a prior file; equal content gives equal bytes."""
@@ -62,10 +69,7 @@ def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int
         "seed": seed,
         "data_digest": data_digest,
     }
-    tensors = built.denoiser.tensors()
-    text = store.canonical_json({**meta, "digest": _digest(meta, tensors)})
-    with store.replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_METADATA: text})
+    write_tensors(path, meta, built.denoiser.tensors())
 
 
 def load_prior(
@@ -77,10 +81,7 @@ def load_prior(
         data_digest: of the data that it must have been made from.
         settings: entry of a config, ``kind`` included, that it must have been made with.
     """
-    meta, tensors = _read(path)
-    digest = meta.pop("digest")
-    if _digest(meta, tensors) != digest:
-        raise UserError(f"{path}: its content does not match its digest {digest}; delete it and train again")
+    meta, tensors, digest = read_tensors(path, "train", format=FORMAT)
     if meta["pde"] != pde.label or tuple(meta["shape"]) != pde.shape:
         raise UserError(
             f"{path} is a prior of {meta['pde']} with states {tuple(meta['shape'])}, "
@@ -118,21 +119,6 @@ def _check_scale(path: Path, meta: Mapping[str, Any]) -> None:
         )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.exists():
-        raise UserError(f"{path} does not exist: run the stage `train`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is truncated or no safetensors file ({error}); delete it and train again") from error
-    meta = json.loads(text) if text else {}
-    if meta.get("format") != FORMAT:
-        raise UserError(f"{path} is not a prior file of this suite (format {meta.get('format')}, expected {FORMAT})")
-    return meta, tensors
-
-
 def _restore(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Denoiser:
     try:
         if meta["kind"] in _EXACT:
@@ -151,12 +137,3 @@ def _restore_network(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
     prior.load(tensors)
     module.eval().requires_grad_(False)
     return prior
-
-
-def _digest(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    total = hashlib.sha256(store.canonical_json(meta).encode())
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        total.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        total.update(value.numpy().tobytes())
-    return total.hexdigest()[:16]

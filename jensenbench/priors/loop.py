@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from jensenbench import provenance, store
-from jensenbench.errors import UserError
+from jensenbench.errors import TrainingDiverged, UserError
 from jensenbench.noise import seed_of
 from jensenbench.priors import parallel
 from jensenbench.progress import LOG_SECONDS
@@ -304,9 +304,9 @@ class Loop:
         found = f"diverged at step {before.step} (loss {loss:.3g}, gradient norm {norm:.3g})"
         if before.diverged:
             again = f"at step {before.diverged[0]} before it went on with half the learning rate"
-            raise UserError(f"{self.label}: training {found} and {again}; lower lr = {self.settings.lr:g}")
+            raise TrainingDiverged(f"{self.label}: training {found} and {again}; lower lr = {self.settings.lr:g}")
         if not self._load(self._good):
-            raise UserError(f"{self.label}: training {found}; lower lr = {self.settings.lr:g}")
+            raise TrainingDiverged(f"{self.label}: training {found}; lower lr = {self.settings.lr:g}")
         progress = self.progress
         progress.seconds, progress.checking, progress.diverged = before.seconds, before.checking, [before.step]
         self._say(f"{found}; goes back to step {progress.step} with half the learning rate")

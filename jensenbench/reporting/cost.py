@@ -1,10 +1,11 @@
 """What everything cost: seconds, memory, network evaluations, and when a method pays against a solver."""
 
+import json
 import math
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from jensenbench import store
 from jensenbench.dataset import Dataset
 from jensenbench.errors import UserError
+from jensenbench.provenance import digest_text
 from jensenbench.reporting.results import CONTROL, Frame, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds
 
@@ -134,17 +136,26 @@ def break_even(results: Results) -> str:
     rows = []
     for (pde, prior, method, variant), part in runs[runs["status"] == "ok"].groupby(KEYS[:4]):
         if part["per_state"].notna().any():
-            training, per_state = _training_seconds(results.timings, pde, prior), part["per_state"].mean()
+            training, per_state = preparation_seconds(results.timings, part.iloc[0]), part["per_state"].mean()
             count = crossing(training, per_state, solver[pde])
             text = "never" if math.isinf(count) else MISSING if math.isnan(count) else str(math.ceil(count))
             seconds = map(format_seconds, (training, per_state, solver[pde]))
             rows.append([pde, prior, f"{method}/{variant}", *seconds, text])
     note = (
-        "Number of states from which preparing the prior and sampling cost less than the suite's numerical solver. "
+        "Number of states from which preparing (the prior, and the fit of a method that trains) and sampling cost less "
+        "than the suite's numerical solver. "
         f"The solver was timed while this report was written: one batch of {SOLVED} states, {torch.get_num_threads()} "
         "threads. It needs a known coefficient: it cannot do inverse and reconstruction tasks."
     )
-    heading = ["PDE", "prior", "method", "prior, s", "sampling, s a state", "solver, s a state", "break-even states"]
+    heading = [
+        "PDE",
+        "prior",
+        "method",
+        "preparation, s",
+        "sampling, s a state",
+        "solver, s a state",
+        "break-even states",
+    ]
     return note + "\n\n" + _table(heading, rows)
 
 
@@ -164,8 +175,23 @@ def solver_seconds(dataset: Dataset) -> float:
     return (time.perf_counter() - started) / len(states)
 
 
-def _training_seconds(timings: Frame, pde: str, prior: str) -> float:
-    chosen = (timings["stage"] == "train") & (timings["pde"] == pde) & (timings["prior"] == prior)
+def preparation_seconds(timings: Frame, run: Frame) -> float:
+    """Mean seconds, over seeds, of the prior of a run, and of the fit and teacher pairs of its method."""
+    seconds = _mean_seconds(timings, "train", run[["pde", "prior"]])
+    fit = json.loads(run["config_json"]).get("method", {}).get("fit")
+    if fit is not None:
+        labels = {**run[["pde", "prior", "method"]], "variant": digest_text(store.canonical_json(fit))}
+        seconds += _mean_seconds(timings, "fit", labels)
+    if fit is not None and "pairs" in fit:
+        labels = {**run[["pde", "prior"]], "variant": digest_text(store.canonical_json(fit["pairs"]))}
+        seconds += _mean_seconds(timings, "pairs", labels)
+    return seconds
+
+
+def _mean_seconds(timings: Frame, stage: str, labels: Mapping[str, str]) -> float:
+    chosen = timings["stage"] == stage
+    for key, value in labels.items():
+        chosen &= timings[key] == value
     return float(timings.loc[chosen, "seconds"].mean()) if chosen.any() else math.nan
 
 

@@ -80,17 +80,23 @@ def load_results(config: Path, root: Path) -> Results:
     return Results(store.Layout(root), read_yaml(config), tables["runs"], tables["metrics"], timings)
 
 
-_STAGES = {"data": "generate", "priors": "train", "evaluation": "evaluate"}
+_STAGES = {  # folder: stage, and what the parts of a path below it are
+    "data": ("generate", ("pde",)),
+    "priors": ("train", ("pde", "prior", "seed")),
+    "pairs": ("pairs", ("pde", "prior", "variant", "seed")),
+    "fits": ("fit", ("pde", "prior", "method", "variant", "seed")),
+    "evaluation": ("evaluate", ("pde", "prior", "seed")),
+}
 
 
 def _timings_beside(root: Path) -> Iterator[dict[str, Any]]:
-    """Timing rows that stages keep as ``*.timing.json`` beside their files."""
+    """Timing rows that stages keep as ``*.timing.json`` beside their files; settings' digests stand for variants."""
     for path in sorted(root.rglob("*.timing.json")):
         folder, *labels = path.relative_to(root).parts
         if folder in _STAGES:
             labels[-1] = labels[-1].removesuffix(".timing.json")
-            keys = dict(zip(("pde", "prior", "seed"), labels, strict=False))
-            yield {**read_yaml(path), **keys, "stage": _STAGES[folder]}
+            stage, names = _STAGES[folder]
+            yield {**read_yaml(path), **dict(zip(names, labels, strict=False)), "stage": stage}
 
 
 def read_samples(path: Path, task: str) -> np.ndarray | None:

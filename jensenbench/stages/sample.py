@@ -1,7 +1,6 @@
 """Stage ``sample``: one method's variant draws states for all tasks of one (PDE, prior, seed)."""
 
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,16 +8,18 @@ from typing import Any
 
 import h5py
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jensenbench import provenance, store
 from jensenbench.config import Cell, Tier
 from jensenbench.dataset import Dataset, load_dataset
 from jensenbench.devices import pick_device
-from jensenbench.errors import BudgetExceeded, Diverged, UserError
-from jensenbench.meter import COUNTS, Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.errors import Diverged, UserError
+from jensenbench.fitted import Fitted, load_fit
+from jensenbench.meter import COUNTS, Meter, MeteredDenoiser, MeteredModule, MeteredProblem
 from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise
+from jensenbench.outcomes import explain
 from jensenbench.priors import LoadedPrior, load_prior
 from jensenbench.problem import MaskObservation, Problem, Task
 from jensenbench.progress import progress
@@ -51,19 +52,37 @@ class _Job:
     dataset: Dataset
     prior: LoadedPrior
     device: torch.device
+    fit: Fitted = field(default_factory=Fitted)
+    module: nn.Module | None = None
 
 
 def run(
-    *, tier: Tier, cell: Cell, seed: int, data: Path, observations: Path, prior_file: Path, out: Path, command: str
+    *,
+    tier: Tier,
+    cell: Cell,
+    seed: int,
+    data: Path,
+    observations: Path,
+    prior_file: Path,
+    fitted: Path | None = None,
+    out: Path,
+    command: str,
 ) -> None:
-    """Sample every task of a cell and write the samples file; a task that fails is a row with its reason."""
+    """Sample every task of a cell and write the samples file; a task that fails is a row with its reason.
+
+    ``fitted`` is the fit of a method that trains; if that has failed, its status is that of every task.
+    """
     torch.set_num_threads(tier.threads)
     dataset = load_dataset(data)
     prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
-    method = load_method(cell.method)(cell.config)
-    job = _Job(tier, cell, seed, method, dataset, prior, pick_device(tier.device))
-    if prior.denoiser.module is not None:
-        prior.denoiser.module.to(job.device).requires_grad_(False)
+    method, device = load_method(cell.method)(cell.config), pick_device(tier.device)
+    prior.on(device)
+    if fitted is None and method.capabilities.trains:
+        raise UserError(f"method {method.name} trains: run the stage `fit` and name its file with --fitted")
+    fit = Fitted() if fitted is None else load_fit(fitted)
+    job = _Job(tier, cell, seed, method, dataset, prior, device, fit)
+    if fit.tensors:
+        job = replace(job, module=fit.restore(method, prior.denoiser, _problem(job, "unconditional")).to(device))
     outcomes = {}
     for task in _tasks(tier, cell):
         data_of_task = load_observation(observations, task.label) if task.observes else None
@@ -80,30 +99,27 @@ def sample_task(job: _Job, task: Task, observation: MaskObservation | None) -> O
     """Draw all states of one task in batches; failures become the outcome's status."""
     n_instances = job.tier.samples if observation is None else len(observation.values)
     n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
-    problem = Problem(
-        job.dataset.pde, task.label, job.prior.codec, observation=observation,
-        scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
-    )  # fmt: skip
+    problem = _problem(job, task.label, observation)
     reason = job.method.skip(problem)
     if reason:
         return Outcome("skipped", reason, n_instances=n_instances, n_draws=n_draws)
+    if job.fit.status != "ok":
+        return Outcome(job.fit.status, f"fit: {job.fit.reason}", n_instances=n_instances, n_draws=n_draws)
     meter, start = Meter(budget=job.tier.budget), time.perf_counter()
     fields, status, why = None, "ok", ""
     try:
         batches = list(_batches(job, problem, n_instances, n_draws, meter))
         fields = torch.cat(batches).reshape(n_instances, n_draws, *job.dataset.pde.shape)
-    except Diverged as error:
-        status, why = "diverged", str(error)
-    except BudgetExceeded as error:
-        status, why = "over_budget", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        status, why = "out_of_memory", f"{error or 'memory'}; lower `batch`"
-    except UserError:
-        raise
-    except Exception as error:  # a plug-in's mistake is a row of the table, its traceback is in the log
-        traceback.print_exc()
-        status, why = "failed", f"{type(error).__name__}: {error}"
+    except Exception as error:  # a plug-in's mistake is a row of the table
+        status, why = explain(error)
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
+
+
+def _problem(job: _Job, task: str, observation: MaskObservation | None = None) -> Problem:
+    return Problem(
+        job.dataset.pde, task, job.prior.codec, observation=observation,
+        scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
+    )  # fmt: skip
 
 
 def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
@@ -116,7 +132,9 @@ def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter:
         keys = [(job.seed, job.cell.pde, problem.task, instance, draw) for instance, draw in chunk]
         meter.begin(len(chunk))
         prior = MeteredDenoiser(job.prior.denoiser, meter)
-        x = job.method.sample(prior, MeteredProblem(rows, meter), KeyedNoise(keys, device=job.device))
+        module = None if job.module is None else MeteredModule(job.module, meter)
+        noise = KeyedNoise(keys, device=job.device)
+        x = job.method.sample(prior, MeteredProblem(rows, meter), noise, fitted=module)
         fields = problem.decode(x.detach()).cpu()
         if not torch.isfinite(fields).all():
             raise Diverged("the samples hold NaN or infinite values")
@@ -159,6 +177,7 @@ def _provenance(job: _Job, command: str) -> dict[str, Any]:
         "tuned_trials": job.cell.tuned_trials,
         "data_digest": job.dataset.digest,
         "prior_digest": job.prior.digest,
+        "fit_digest": job.fit.digest,
         "code_digest": provenance.digest_sampling(job.cell.method, job.dataset.pde.name),
         "environment_digest": provenance.environment_digest(),
         "versions": provenance.versions(),

@@ -91,7 +91,11 @@ class Tables:
         status = entry.status.get(task, "ok")
         instances, draws = (32, 1) if task == "unconditional" else (INSTANCES, DRAWS)
         reason = {"ok": "", "skipped": "cannot use observations"}.get(status, "NaN at step 3 | sigma 0.2")
-        row = dict.fromkeys(store.RUN_COLUMNS, "x") | keys | {"run_id": run_id, "status": status, "reason": reason}
+        row = (
+            dict.fromkeys(store.RUN_COLUMNS, "x")
+            | keys
+            | {"config_json": "{}", "run_id": run_id, "status": status, "reason": reason}
+        )
         row |= {"schema_version": store.SCHEMA_VERSION}
         row |= {"n_instances": instances, "n_draws": draws, "nfe": entry.nfe, "vjp": 0.0, "jvp": 0.0}
         self.runs.append(row | {"residual_calls": entry.residual_calls, "tuned_trials": 0, "git_commit": "abc123"})

@@ -20,6 +20,13 @@ from jensenbench.store import Layout, write_text
 ATTEMPTS = 3
 RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0  # inside a Slurm job, trying again is the submitter's part
 LOCK = Path("results/.lock")
+KEYS = {
+    "pdes": ("pde",),
+    "priors": ("pde", "prior"),
+    "pairs": ("pde", "prior", "digest"),
+    "fits": ("pde", "prior", "method", "digest"),
+    "cells": ("pde", "prior", "method", "variant"),
+}
 HELD = []  # open lock files: a lock lives as long as its process
 
 
@@ -69,7 +76,9 @@ def hold_lock() -> None:
 
 def limit_gpus() -> None:
     """On one machine, run no more GPU jobs at a time than it has GPUs; a cluster's scheduler does so itself."""
-    wanted = any(job["resources"]["gpu"] for kind in ("priors", "cells") for job in plan[kind].values())
+    wanted = any(
+        job["resources"]["gpu"] for kind in ("priors", "pairs", "fits", "cells") for job in plan[kind].values()
+    )
     if wanted and workflow.local_exec and "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", max(1, count_gpus()))
 
@@ -93,8 +102,7 @@ def environment() -> str:
 
 def job_of(kind: str, wildcards: Namedlist) -> dict:
     """The plan's entry of a job: digests of code and settings, seeds, tasks, resources."""
-    keys = {"pdes": ("pde",), "priors": ("pde", "prior"), "cells": ("pde", "prior", "method", "variant")}[kind]
-    return plan[kind][str(Path(*(wildcards[key] for key in keys)))]
+    return plan[kind][str(Path(*(wildcards[key] for key in KEYS[kind])))]
 
 
 def entry(kind: str, key: str) -> Callable:
@@ -122,9 +130,26 @@ def imported_file(wildcards: Namedlist) -> str | list:
     return job_of("pdes", wildcards)["import"] or []
 
 
-def prior_of_cell(wildcards: Namedlist) -> str:
-    """Prior file of a sampling job; exact priors are built once for all seeds."""
-    return prior_file(wildcards, job_of("cells", wildcards)["prior_seeds"][wildcards.seed])
+def last_attempt(wildcards: Namedlist, attempt: int) -> str:
+    """Tells a job that it is tried no more: if it is killed, it leaves the reason as its result."""
+    return "--last-attempt" if attempt >= ATTEMPTS else ""
+
+
+def prior_of(kind: str) -> Callable:
+    """Prior file of a job; exact priors are built once for all seeds."""
+    return lambda wildcards: prior_file(wildcards, job_of(kind, wildcards)["prior_seeds"][wildcards.seed])
+
+
+def pairs_of_fit(wildcards: Namedlist) -> str | list:
+    """Index of the teacher pairs of a fit that learns from them."""
+    digest = job_of("fits", wildcards)["pairs"]
+    return str(LAYOUT.pairs(wildcards.pde, wildcards.prior, digest, wildcards.seed)) if digest else []
+
+
+def fit_of_cell(wildcards: Namedlist) -> str | list:
+    """Fit of a sampling job whose method trains."""
+    digest = job_of("cells", wildcards)["fit"]
+    return str(LAYOUT.fit(wildcards.pde, wildcards.prior, wildcards.method, digest, wildcards.seed)) if digest else []
 
 
 def prior_of_evaluation(wildcards: Namedlist) -> str:

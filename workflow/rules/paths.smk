@@ -10,6 +10,9 @@ OBSERVATIONS = str(LAYOUT.observations("{pde}"))
 PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
 TRAINING_LOG = str(Path(PRIOR).with_suffix(".log.csv"))
 TRAINING = str(LAYOUT.training("{pde}", "{prior}", "{seed}"))
+PAIRS = str(LAYOUT.pairs("{pde}", "{prior}", "{digest}", "{seed}"))
+FIT = str(LAYOUT.fit("{pde}", "{prior}", "{method}", "{digest}", "{seed}"))
+FITTING = str(LAYOUT.fitting("{pde}", "{prior}", "{method}", "{digest}", "{seed}"))
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 CHECKS = f"{RESULTS}/conformance"
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
@@ -23,6 +26,7 @@ wildcard_constraints:
     prior="[^/]+",
     method="[^/]+",
     variant="[^/]+",
+    digest="[0-9a-f]+",
     seed="[0-9]+",
     plugin="[^/]+",
 

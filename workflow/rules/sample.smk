@@ -3,7 +3,8 @@ rule sample:
     input:
         data=DATA,
         observations=OBSERVATIONS,
-        prior=prior_of_cell,
+        prior=prior_of("cells"),
+        fitted=fit_of_cell,
     output:
         SAMPLES,
     log:
@@ -15,17 +16,18 @@ rule sample:
         mem_mb=growing("cells", "mem_mb"),
         runtime=growing("cells", "runtime"),
         gpu=gpus("cells"),
-        last=lambda wildcards, attempt: "--last-attempt" if attempt >= ATTEMPTS else "",
+        last=last_attempt,
     params:
         tier=TIER,
         code=entry("cells", "code"),
         settings=entry("cells", "settings"),
         tasks=entry("cells", "tasks"),
+        fitted=lambda wildcards, input: f"--fitted {input.fitted}" if input.fitted else "",
         launch=on_device,
     message:
         "Samples of {wildcards.method}/{wildcards.variant} on {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
         "exec {params.launch} python -m jensenbench sample --tier {params.tier} --pde {wildcards.pde}"
         " --prior {wildcards.prior} --method {wildcards.method} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --data {input.data} --observations {input.observations} --prior-file {input.prior} --out {output}"
-        " {resources.last} &> {log}"
+        " --data {input.data} --observations {input.observations} --prior-file {input.prior} {params.fitted}"
+        " --out {output} {resources.last} &> {log}"

@@ -1,0 +1,177 @@
+"""Teacher pairs: white noise and the state to which a deterministic sampler of the prior takes it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from jensenbench import store
+from jensenbench.denoiser import Denoiser
+from jensenbench.errors import Diverged, UnknownName, UserError
+from jensenbench.noise import KeyedNoise
+from jensenbench.progress import progress
+from jensenbench.provenance import digest_text
+from jensenbench.samplers import FlowRule, ode_euler, ode_heun
+from jensenbench.schedules import probability_flow
+from jensenbench.tensorfile import read_tensors, write_tensors
+
+FORMAT = 1
+SHARD = 512  # pairs a file, in whole batches: what a kill can cost
+RULES = {"euler": ode_euler, "heun": ode_heun}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """Which pairs a fit learns from.
+
+    Attributes:
+        count: pairs of a round.
+        rounds: rounds of fresh noise; a fit of K steps turns to the next one every K/rounds steps.
+        schedule: coordinates and time grid, one of ``edm``, ``vp``, ``subvp``, ``flow``.
+        rule: ``heun`` (2 steps - 1 evaluations a state) or ``euler``.
+        steps: of the sampler.
+        batch: rows of one network call.
+    """
+
+    count: int = 2048
+    rounds: int = 1
+    schedule: str = "edm"
+    rule: str = "heun"
+    steps: int = 14
+    batch: int = 128
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.rounds, self.batch) < 1:
+            raise UserError(
+                f"pairs: count = {self.count}, rounds = {self.rounds}, batch = {self.batch} must be positive"
+            )
+        if self.rule not in RULES:
+            raise UnknownName("rule of pairs", self.rule, RULES)
+        probability_flow(self.schedule, self.steps)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs on disk.
+
+    Attributes:
+        files: name of a shard in ``folder``, its round, and the digest of its content.
+        status, reason: ``ok``, or why there are no pairs.
+    """
+
+    folder: Path
+    settings: PairSettings
+    files: tuple[tuple[str, int, str], ...] = ()
+    status: str = "ok"
+    reason: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Name of the content."""
+        return digest_text(store.canonical_json([*self.files, self.status]))
+
+    def round(self, number: int) -> tuple[Tensor, Tensor]:
+        """Noise and states of a round, each (count, C, *grid) float32, states in prior coordinates."""
+        noise, states = zip(*(self._read(name, digest) for name, at, digest in self.files if at == number), strict=True)
+        return torch.cat(noise), torch.cat(states)
+
+    def _read(self, name: str, expected: str) -> tuple[Tensor, Tensor]:
+        _, tensors, digest = read_tensors(self.folder / name, "pairs", format=FORMAT)
+        if digest != expected:
+            raise UserError(f"{self.folder / name} is not the file that its index names; run the stage `pairs` again")
+        return tensors["noise"], tensors["states"]
+
+    def write(self, path: Path) -> None:
+        """Write the index of the shards."""
+        content = {"settings": asdict(self.settings), "files": self.files, "status": self.status, "reason": self.reason}
+        store.write_text(path, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the index that :meth:`write` wrote."""
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is missing or damaged ({error}); run the stage `pairs`") from error
+        files = tuple((name, at, digest) for name, at, digest in content["files"])
+        settings = PairSettings(**content["settings"])
+        return cls(path.parent, settings, files, content["status"], content["reason"])
+
+
+def make_pairs(
+    prior: Denoiser,
+    settings: PairSettings,
+    *,
+    key: tuple[object, ...],
+    folder: Path,
+    run: str = "",
+    shard: int = SHARD,
+    device: torch.device | str = "cpu",
+) -> Pairs:
+    """Sample the pairs into shards below ``folder``; shards that are there from the same ``run`` are kept.
+
+    Args:
+        key: of the noise; pair i of a round is a function of (key, round, i), whatever the shards.
+        run: names everything besides the settings on which the pairs depend.
+    """
+    found = Pairs(folder, settings)
+    for name, at, rows in progress(_shards(settings, shard), label="pairs", unit="shard"):
+        meta = {"format": FORMAT, "run": run, "settings": asdict(settings), "key": repr(key), "rows": repr(rows)}
+        digest = _kept(folder / name, meta)
+        if digest is None:
+            parts = [_solve(prior, settings, (*key, "pairs", at), batch, device) for batch in _batches(rows, settings)]
+            noise, states = (torch.cat(part) for part in zip(*parts, strict=True))
+            digest = write_tensors(folder / name, meta, {"noise": noise, "states": states})
+        found = replace(found, files=(*found.files, (name, at, digest)))
+    return found
+
+
+def deterministic_sample(prior: Denoiser, settings: PairSettings, noise: Tensor) -> Tensor:
+    """State (b, C, *grid) at the end of the prior's probability flow from white ``noise``, in its dtype."""
+    rule, step = FlowRule(probability_flow(settings.schedule, settings.steps)), RULES[settings.rule]
+    x = rule.start * noise
+    for t, t_next in pairwise(rule.times):
+        x = step(partial(rule.velocity, prior), x, t, t_next)
+    return x
+
+
+@torch.no_grad()
+def _solve(
+    prior: Denoiser, settings: PairSettings, key: tuple[object, ...], rows: range, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    noise = KeyedNoise([(*key, row) for row in rows], device=device)(prior.shape).float()
+    states = deterministic_sample(prior, settings, noise.double()).float()
+    if not torch.isfinite(states).all():
+        raise Diverged(f"pairs {rows.start} to {rows.stop - 1}: the teacher's states are NaN or infinite")
+    return noise, states
+
+
+def _shards(settings: PairSettings, size: int) -> list[tuple[str, int, range]]:
+    """Name, round and rows of every shard; rows are whole batches, so that shards change no batch."""
+    size = max(1, size // settings.batch) * settings.batch
+    starts = range(0, settings.count, size)
+    return [
+        (f"round-{at}-from-{start}.safetensors", at, range(start, min(start + size, settings.count)))
+        for at in range(settings.rounds)
+        for start in starts
+    ]
+
+
+def _batches(rows: range, settings: PairSettings) -> Iterator[range]:
+    for start in range(rows.start, rows.stop, settings.batch):
+        yield range(start, min(start + settings.batch, rows.stop))
+
+
+def _kept(path: Path, meta: dict[str, Any]) -> str | None:
+    """Digest of a shard of the same run, None where there is none that can be used."""
+    try:
+        found, _, digest = read_tensors(path, "pairs", format=FORMAT)
+    except UserError:
+        return None
+    return digest if found == meta else None

@@ -1,0 +1,111 @@
+"""Stage ``fit``: what one method learns on one prior, shared by all its cells with equal fit settings."""
+
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jensenbench import provenance, store
+from jensenbench.config import FitEntry, Tier, read_yaml
+from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.devices import pick_device
+from jensenbench.fitted import Fitted, save_fit
+from jensenbench.outcomes import explain
+from jensenbench.priors import LoadedPrior, load_prior
+from jensenbench.priors.pairs import Pairs
+from jensenbench.problem import Problem
+from jensenbench.registry import load_method
+from jensenbench.timing import timed
+
+LOG = "log.csv"  # what a loop writes into its folder of state
+
+
+def run(
+    *,
+    tier: Tier,
+    entry: FitEntry,
+    seed: int,
+    data: Path,
+    prior_file: Path,
+    pairs_file: Path | None,
+    out: Path,
+    state_dir: Path,
+) -> None:
+    """Write the trained module to ``out``, its timing and log beside it; a fit that fails leaves status and reason.
+
+    A killed run leaves its state in ``state_dir`` and goes on from there when it is started again.
+    """
+    torch.set_num_threads(tier.threads)
+    device = pick_device(tier.device)
+    with timed(out, device) as spent:
+        dataset = load_dataset(data)
+        settings = tier.prior_settings(entry.prior)
+        prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=settings)
+        pairs = None if pairs_file is None else Pairs.load(pairs_file)
+        meta = describe(tier, entry, seed, dataset, prior, pairs)
+        spent.earlier = claim(state_dir, meta)
+        save_fit(out, fit(entry, seed, dataset, prior, pairs, device, state_dir, meta))
+        if (state_dir / LOG).exists():
+            (state_dir / LOG).replace(out.with_name(LOG))
+        shutil.rmtree(state_dir)
+
+
+def fit(
+    entry: FitEntry,
+    seed: int,
+    dataset: Dataset,
+    prior: LoadedPrior,
+    pairs: Pairs | None,
+    device: torch.device,
+    state_dir: Path,
+    meta: dict[str, Any],
+) -> Fitted:
+    """Let the method learn; what it raises becomes the fit's status."""
+    if pairs is not None and pairs.status != "ok":
+        return Fitted(pairs.status, f"teacher pairs: {pairs.reason}", meta=meta)
+    kind = load_method(entry.method)
+    method = kind(kind.Config(fit=entry.fit))
+    states = prior.codec.encode(dataset.split("train")).to(device)
+    problem = Problem(dataset.pde, "unconditional", prior.codec, scale=dataset.field_std, term_scale=dataset.term_scale)
+    try:
+        module = method.fit(prior.on(device), problem, states, state_dir=state_dir, seed=seed, pairs=pairs)
+    except Exception as error:  # a plug-in's mistake is a row of the table
+        return Fitted(*explain(error), meta=meta)
+    return Fitted(tensors=module.state_dict(), meta=meta)
+
+
+def describe(
+    tier: Tier, entry: FitEntry, seed: int, dataset: Dataset, prior: LoadedPrior, pairs: Pairs | None
+) -> dict[str, Any]:
+    """Everything on which the fit depends."""
+    return {
+        "method": entry.method,
+        "pde": entry.pde,
+        "prior": entry.prior,
+        "seed": seed,
+        "settings": asdict(entry.fit),
+        "device": tier.device,
+        "threads": tier.threads,
+        "data_digest": dataset.digest,
+        "prior_digest": prior.digest,
+        "pairs_digest": "" if pairs is None else pairs.digest,
+        "code_digest": provenance.digest_fitting(entry.method, dataset.pde.name),
+        "environment_digest": provenance.environment_digest(),
+    }
+
+
+def claim(state_dir: Path, meta: dict[str, Any]) -> float:
+    """Empty the folder of resumable state unless it belongs to the very same fit; the seconds spent on it so far."""
+    owner, text, spent = state_dir / "fit.json", store.canonical_json(meta), 0.0
+    if owner.exists():
+        earlier = read_yaml(owner)
+        if store.canonical_json(earlier["fit"]) == text:
+            last = max(path.stat().st_mtime for path in state_dir.iterdir())
+            spent = earlier["spent"] + max(0.0, last - earlier["begun"])
+        else:
+            shutil.rmtree(state_dir)
+    store.write_text(owner, store.canonical_json({"fit": meta, "spent": spent, "begun": time.time()}))
+    return spent
