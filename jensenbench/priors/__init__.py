@@ -21,11 +21,7 @@ from jensenbench.registry import configure
 from jensenbench.tensorfile import read_tensors, write_tensors
 
 FORMAT = 1
-<<<<<<< HEAD
 _EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior}
-_METADATA = "jensenbench"  # one key: the library writes several in random order
-=======
->>>>>>> f8c3b7a (Stages pairs and fit: teacher pairs in shards, fits shared by their settings, failures as rows)
 
 
 @dataclass(frozen=True)
