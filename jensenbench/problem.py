@@ -240,6 +240,12 @@ class Problem:
         """Residual parts of the decoded state, physical units."""
         return self.pde.residual(self.decode(x), scheme)
 
+    def scaled_residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        """Residual parts (b, m): the interior in units of ``term_scale``, conditions in those of the solution's std."""
+        unit = float(self.scale[-1])
+        parts = self.residual(x, scheme).items()
+        return {name: part.flatten(1) / (self.term_scale if name == "interior" else unit) for name, part in parts}
+
     def violation(self, x: Tensor) -> Tensor:
         """Violations of all constraints side by side, (b, m)."""
         return joint_violation(self.hard_constraints(), self.decode(x))

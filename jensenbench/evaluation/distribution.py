@@ -64,6 +64,28 @@ def bootstrap(scaled: Tensor, reference: Reference, names: Sequence[str], *, see
     return {name: values - values.mean() for name, values in replicates.items()}
 
 
+def conditional_spread(pde: PDE, fields: Tensor, truth: Tensor, reference: Reference) -> dict[str, Tensor]:
+    """Amplitude and law of the free data of fields (I, K, C, *grid), over those of the truths (I, C, *grid).
+
+    ``std_ratio`` is the rms of fields less the reference mean over that of the truths, below 1 where samples
+    shrink towards the mean; its replicates draw instances again. States that are not finite give nothing.
+    """
+    if not torch.isfinite(fields).all():
+        return {}
+    here, there = (
+        (unit_channels(states, reference.field_std) - reference.moments.mean).square().mean(-1)
+        for states in (fields.flatten(0, 1), truth)
+    )
+    here = here.unflatten(0, fields.shape[:2]).mean(1)
+    picks = torch.randint(len(truth), (REPLICATES, len(truth)), generator=torch.Generator().manual_seed(0))
+    values = free_law(pde, fields.flatten(0, 1), truth)
+    for channel, field in enumerate(pde.fields):
+        mine, true = here[:, channel], there[:, channel]
+        values[f"std_ratio/{field.name}"] = (mine.mean() / true.mean()).sqrt()
+        values[f"std_ratio/{field.name}@{BOOTSTRAP}"] = (mine[picks].mean(1) / true[picks].mean(1)).sqrt()
+    return values
+
+
 def resampled_moments(scaled: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and std (B, C, P) of the states that each row of ``picks`` (B, n) names."""
     n, flat = len(scaled), scaled.flatten(1)

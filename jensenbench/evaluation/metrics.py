@@ -1,8 +1,8 @@
 """Every metric that the suite reports, declared once: formula, unit, direction, transform.
 
 Names in the tables are ``metric``, ``metric/part`` (a field or a part of the residual), followed by
-``@pasted`` or ``@solved`` where a service was applied to the sample first, and by ``@bootstrap`` for
-resampled values of a set metric (``draw`` is then the replicate).
+``@`` and the name of the service that was applied to the sample first (one of ``SERVICES``), and by
+``@bootstrap`` for resampled values of a set metric (``draw`` is then the replicate).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Direction = Literal["lower", "higher", "one", "nominal"]
 Transform = Literal["log", "log_floor", "log_count", "identity"]
 Scope = Literal["draw", "instance", "set"]
 
-SERVICES = ("pasted", "solved")
+SERVICES = ("pasted", "solved", "newton1", "newton3")
 BOOTSTRAP = "bootstrap"
 
 
@@ -67,14 +67,22 @@ METRICS: Mapping[str, Metric] = {
         Metric("data_misfit", "rms of û − values over the observed entries", "std", None),
         _distance("mmse", "mean over pixels of (mean_gen − mean_ref)² − var_gen/n − var_ref/m", "std²"),
         _distance("smse", "mean over pixels of (std_gen − std_ref)² − Var(std_gen) − Var(std_ref)", "std²"),
-        _ratio("std_ratio", "pooled std of the samples over the reference's", scope="set"),
+        _ratio(
+            "std_ratio",
+            "pooled std of the samples over the reference's; with data, rms of û − mean_ref over that of u − mean_ref",
+            scope="set",
+        ),
         _distance("sliced_w2", "√ of the mean over random directions of W₂², states in unit-std channels", "std"),
         _ratio(
             "free_law/interface_density",
-            "share of unlike neighbours of the coefficient, over the reference's",
+            "share of unlike neighbours of the coefficient, over the reference's or, with data, the truths'",
             scope="set",
         ),
-        _ratio("free_law/gradient_energy", "mean |∇ₕa|² of the coefficient, over the reference's", scope="set"),
+        _ratio(
+            "free_law/gradient_energy",
+            "mean |∇ₕa|² of the coefficient, over the reference's or, with data, the truths'",
+            scope="set",
+        ),
         Metric("residual_rms", "rms of the interior residual over points and draws", "physical"),
         Metric("residual_mae", "mean |R| over points and draws", "physical"),
         Metric("residual_max", "max |R| over points and draws", "physical"),
@@ -85,6 +93,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("residual_floor", "residual_rel of the reference data, pooled", direction=None, scope="set"),
         Metric("moved", "rms distance by which a service moved the sample", "std", None),
         _count("refused", "number of states that the numerical solver refused"),
+        _count("unconverged", "number of states with a Gauss–Newton step whose linear solve stopped at its cap"),
         _count("points", "number of pixels of a field"),
         Metric("posterior_mean_error", "‖mean of the draws − exact posterior mean‖/‖exact posterior mean‖"),
         _ratio("posterior_std_ratio", "√(Σ var of the draws/Σ exact posterior var), unknown pixels"),

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from jensenbench.codec import Codec
 from jensenbench.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum, accuracy, oracle
-from jensenbench.evaluation.distribution import distribution
+from jensenbench.evaluation.distribution import conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
+from jensenbench.evaluation.newton import newton
 from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.services import moved, paste, solve
 from jensenbench.evaluation.sets import Reference
+from jensenbench.problem import MaskObservation, Problem
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,13 @@ class Judge:
     """What all runs of one (pde, prior, seed) are measured against.
 
     Attributes:
+        codec: the prior's, in whose coordinates the Newton steps are shortest.
         observed: data and truth by task label; tasks that are not here are unconditional.
         optimum: exact posterior by task label, on the oracle track.
     """
 
     dataset: Dataset
+    codec: Codec
     reference: Reference
     observed: Mapping[str, Observed]
     optimum: Mapping[str, Optimum] = field(default_factory=dict)
@@ -37,22 +42,37 @@ class Judge:
             values |= oracle(self.dataset.pde, fields, observed, self.optimum[task], self.dataset.field_std)
         if not services:
             return values, ""
-        if observed is not None and observed.observation.noise_std == 0:
-            values |= suffixed(self._after(fields, paste(fields, observed.observation), observed), "pasted")
-        solved = solve(self.dataset.pde, fields)
-        after = self._after(fields, solved.fields, observed)
-        values |= suffixed({**after, "refused": torch.tensor(float(solved.refused))}, "solved")
-        return values, solved.reason
+        served, reason = self._served(fields, task, observed)
+        return values | served, reason
 
     def measure(self, fields: Tensor, observed: Observed | None) -> dict[str, Tensor]:
         """Residuals, and accuracy against the truth or, where nothing is observed, the distribution."""
         pde, std = self.dataset.pde, self.dataset.field_std
         values = residual_metrics(pde, fields, self.dataset.term_scale)
         if observed is not None:
-            return values | accuracy(pde, fields, observed, std)
+            spread = conditional_spread(pde, fields, observed.truth, self.reference)
+            return values | accuracy(pde, fields, observed, std) | spread
         states = fields.flatten(0, 1)
         sound = torch.isfinite(states).flatten(1).all(1)
         return values | distribution(pde, states[sound], self.reference)
+
+    def _served(self, fields: Tensor, task: str, observed: Observed | None) -> tuple[dict[str, Tensor], str]:
+        """Metrics after each service, and what the solver refused."""
+        data, values = observed.observation if observed else None, {}
+        if data is not None and data.noise_std == 0:
+            values |= suffixed(self._after(fields, paste(fields, data), observed), "pasted")
+        solved = solve(self.dataset.pde, fields)
+        refused = {"refused": torch.tensor(float(solved.refused))}
+        values |= suffixed({**self._after(fields, solved.fields, observed), **refused}, "solved")
+        for steps, projected in newton(self._problem(task, data), fields).items():
+            stopped = {"unconverged": torch.tensor(float(projected.unconverged))}
+            values |= suffixed({**self._after(fields, projected.fields, observed), **stopped}, f"newton{steps}")
+        return values, solved.reason
+
+    def _problem(self, task: str, data: MaskObservation | None) -> Problem:
+        dataset = self.dataset
+        scales = {"scale": dataset.field_std, "term_scale": dataset.term_scale}
+        return Problem(dataset.pde, task, self.codec, observation=data, **scales)
 
     def _after(self, before: Tensor, after: Tensor, observed: Observed | None) -> dict[str, Tensor]:
         distance = moved(self.dataset.pde, before, after, self.dataset.field_std)

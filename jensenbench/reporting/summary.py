@@ -84,7 +84,7 @@ class Group:
         """Metrics present; ``name/*`` stands for every unknown field or other part."""
         chosen: list[str] = []
         for pattern in patterns:
-            base, _, part = pattern.partition("/")
+            base, _, part = pattern.rpartition("/") if pattern.endswith("/*") else (pattern, "", "")
             fields = [f"{base}/{field}" for field in self.unknown_fields]
             others = sorted(n for n in self.names if n.startswith(f"{base}/") and "@" not in n and base == "residual")
             chosen += [name for name in (fields + others if part == "*" else [pattern]) if name in self.names]

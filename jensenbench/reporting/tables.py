@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jensenbench import store
 from jensenbench.evaluation.metrics import SERVICES, find_metric
 from jensenbench.reporting.render import Table, frame, latex, markdown
@@ -12,22 +14,30 @@ from jensenbench.reporting.style import format_value
 from jensenbench.reporting.summary import FLOORED, Candidate, Group
 
 GENERATION = ("mmse", "smse", "sliced_w2", "residual_rel", "residual_own", "residual_thresholded", "std_ratio/*")
-OBSERVED = ("crps", "rel_l2_mean/*", "rel_l2/*", "error_rate/*", "residual_rel")
+OBSERVED = ("crps", "rel_l2_mean/*", "rel_l2/*", "error_rate/*", "residual_rel", "residual_own", "std_ratio/*")
 ORACLE = ("posterior_mean_error/*", "posterior_std_ratio/*", "error_over_optimum/*", "coverage_50", "coverage_90")
-RESIDUALS = (*FLOORED, "residual_rms", "residual_mae", "residual_max", "residual/*")
+RESIDUALS = (
+    *FLOORED, "std_ratio/*", *(f"free_law/{law}/*" for law in ("interface_density", "gradient_energy")),
+    "residual_rms", "residual_mae", "residual_max", "residual/*",
+)  # fmt: skip
 SECTIONS = {
     "1": "Table 1. Generation",
     "2": "Table 2. Forward, inverse and reconstruction",
     "4": "Table 4. Oracle track: bias and spread against the exact posterior",
     "A": "Appendix. Residual variants, samples as returned",
 }
-SERVICE_TITLES = {"": "as returned", "pasted": "with the noise-free observations pasted in", "solved": "+ solve"}
+SERVICE_TITLES = {
+    "": "as returned", "pasted": "with the noise-free observations pasted in", "solved": "+ solve",
+    "newton1": "+ newton, 1 step", "newton3": "+ newton, 3 steps",
+}  # fmt: skip
+CORRECTIONS = ("solved", "newton1", "newton3")  # services that anyone could put after a plain method
 HEADINGS = {
     "mmse": "mean MSE", "smse": "std MSE", "sliced_w2": "sliced W2", "residual_rel": "residual",
     "residual_own": "residual, own term", "residual_thresholded": "residual, two-valued", "std_ratio": "std ratio",
     "crps": "CRPS", "rel_l2_mean": "rel. L2 of the mean", "rel_l2": "rel. L2 of single draws",
     "error_rate": "error rate", "posterior_mean_error": "bias", "posterior_std_ratio": "spread ratio",
     "error_over_optimum": "error over optimum", "coverage_50": "coverage of 50 %", "coverage_90": "coverage of 90 %",
+    "free_law/interface_density": "interface density", "free_law/gradient_energy": "gradient energy",
     "residual_rms": "rms", "residual_mae": "mean abs.", "residual_max": "max", "residual": "rms",
 }  # fmt: skip
 ARROWS = {"lower": " ↓", "higher": " ↑", "one": " → 1", "nominal": "", None: ""}
@@ -38,7 +48,7 @@ def all_tables(results: Results) -> Iterator[Table]:
     groups = [Group(results, pde, prior, task) for pde, prior in results.pairs for task in results.tasks(pde, prior)]
     for group in groups:
         if group.task == "unconditional":
-            yield make_table(group, "1", GENERATION, ("", "solved"))
+            yield make_table(group, "1", GENERATION, ("", *CORRECTIONS))
     for group in groups:
         if group.task != "unconditional":
             yield make_table(group, "2", OBSERVED, ("", *SERVICES))
@@ -83,8 +93,8 @@ def appendix(groups: Sequence[Group]) -> Table:
 
 def heading(group: Group, metric: str) -> str:
     """Name, part, unit and direction of a column."""
-    declared, part = find_metric(metric), metric.partition("/")[2]
-    text = HEADINGS.get(metric.partition("/")[0], declared.name)
+    declared = find_metric(metric)
+    part, text = metric.removeprefix(declared.name).removeprefix("/"), HEADINGS.get(declared.name, declared.name)
     unit = f" [{declared.unit}]" if declared.unit != "1" else ""
     if metric.startswith("residual") and group.meaningless:
         return f"{text}{f' {part}' if part else ''}{unit} (meaningless †)"
@@ -103,24 +113,37 @@ def header(group: Group) -> str:
 
 
 def verdict(group: Group) -> str:
-    """Whether plain methods with ``+ solve`` beat methods that use the residual while sampling."""
+    """Whether plain methods with a service beat methods that use the residual while sampling, winners first."""
     metric = "sliced_w2" if group.task == "unconditional" else "crps"
-    served = f"{metric}@solved"
     methods = [c for c in group.candidates if not c.control and c.status == "ok"]
     aware = [c for c in methods if c.residual_aware and metric in group.names]
-    plain = [c for c in methods if not c.residual_aware and group.cell(c, served).n_ok]
-    title = f"**+ solve against residual-aware methods** ({HEADINGS[metric]}):"
-    if not aware or not plain:
-        lacking = "no residual-aware method" if not aware else "no plain method with + solve"
+    plain = [c for c in methods if not c.residual_aware]
+    offered = [s for s in CORRECTIONS if any(group.cell(c, f"{metric}@{s}").n_ok for c in plain)]
+    title = f"**Services against residual-aware methods** ({HEADINGS[metric]}):"
+    if not aware or not offered:
+        lacking = "no residual-aware method" if not aware else "no plain method with a service"
         return f"{title} no comparison, {lacking} has results here."
-    entries = {f"{c.name} + solve": (c, served) for c in plain} | {c.name: (c, metric) for c in aware}
-    best = group.ties(entries)
-    first, rival = (_leader(group, chosen, m) for chosen, m in ((plain, served), (aware, metric)))
-    wins, loses = any(f"{c.name} + solve" in best for c in plain), any(c.name in best for c in aware)
-    word = {(True, True): "is tied with", (True, False): "beats", (False, True): "loses to"}.get((wins, loses))
-    relation = f"{word} the best residual-aware method as returned," if word else "cannot be compared with"
-    ours, theirs = _number(group, first, served), _number(group, rival, metric)
-    return f"{title} `{first.name}` + solve {ours} {relation} `{rival.name}` {theirs}."
+    rival = _leader(group, aware, metric)
+    told = sorted((_compare(group, plain, aware, metric, service) for service in offered), key=lambda told: told[0])
+    against = f"`{rival.name}` {_number(group, rival, metric)} is the best residual-aware method as returned"
+    return f"{title} {'; '.join([against, *(text for _, text in told)])}."
+
+
+RELATIONS = ("beats it", "is tied with it", "loses to it", "cannot be compared with it")
+
+
+def _compare(
+    group: Group, plain: Sequence[Candidate], aware: Sequence[Candidate], metric: str, service: str
+) -> tuple[int, str]:
+    """Rank in ``RELATIONS`` and words: the best plain method after a service against all residual-aware ones."""
+    served = f"{metric}@{service}"
+    ran = [c for c in plain if group.cell(c, served).n_ok]
+    best = group.ties({f"{c.name}@{service}": (c, served) for c in ran} | {c.name: (c, metric) for c in aware})
+    wins, loses = any(f"{c.name}@{service}" in best for c in ran), any(c.name in best for c in aware)
+    relation = {(True, False): 0, (True, True): 1, (False, True): 2}.get((wins, loses), 3)
+    first = _leader(group, ran, served)
+    name = f"`{first.name}` {SERVICE_TITLES[service]}"
+    return relation, f"{name} {_number(group, first, served)} {RELATIONS[relation]}"
 
 
 def _leader(group: Group, candidates: Sequence[Candidate], metric: str) -> Candidate:
@@ -133,15 +156,25 @@ def _number(group: Group, candidate: Candidate, metric: str) -> str:
 
 
 def notes(group: Group, metrics: Sequence[str]) -> Iterator[str]:
-    """Lines below the verdict: floors, failures and skips with their reasons."""
+    """Lines below the verdict: floors, linear solves that stopped early, failures and skips with their reasons."""
     if any(metric.startswith("residual") for metric in metrics):
         yield from floors(group)
+    yield from unconverged(group)
     for candidate in group.candidates:
         if candidate.status == "ok" and candidate.reason:
             yield f"`{candidate.name}`: {candidate.reason}"
         elif candidate.status != "ok":
             rank = "not ranked" if candidate.status == "skipped" or candidate.control else "worst rank"
             yield f"`{candidate.name}`: {candidate.status} ({rank}): {candidate.reason or 'no reason recorded'}"
+
+
+def unconverged(group: Group) -> Iterator[str]:
+    """How many states had a Newton step whose linear solve stopped at its cap."""
+    for service in CORRECTIONS:
+        counts = {c.name: group.values(c, f"unconverged@{service}") for c in group.candidates}
+        stopped = [f"`{name}` {total:.0f}" for name, values in counts.items() if (total := np.nansum(values)) > 0]
+        if stopped:
+            yield f"{SERVICE_TITLES[service]}: states whose linear solve stopped at its cap: {', '.join(stopped)}."
 
 
 def floors(group: Group) -> Iterator[str]:

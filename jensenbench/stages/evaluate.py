@@ -71,6 +71,7 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
         posteriors = exact_posteriors(setting, loaded)
         judge = Judge(
             dataset,
+            loaded.codec,
             make_reference(dataset.split("reference"), dataset.field_std),
             setting.observed,
             {task: optimum(posterior) for task, posterior in posteriors.items()},

@@ -29,6 +29,7 @@ class Entry:
     residual_calls: float = 0.0
     nfe: float = 20.0
     solved: float = 0.5  # factor of the error after + solve
+    newton: float = 3.0  # and after one Newton step
 
 
 ENTRIES = (
@@ -106,7 +107,7 @@ class Tables:
         )
         if status == "ok":
             self.add_samples(entry, keys, instances, draws)
-            for suffix, scale in (("", 1.0), ("@solved", entry.solved)):
+            for suffix, scale in (("", 1.0), ("@solved", entry.solved), ("@newton1", entry.newton)):
                 self.add_metrics(run_id, task, suffix, entry.error * scale, instances, draws, seed)
 
     def add_samples(self, entry, keys, instances, draws) -> None:
@@ -127,6 +128,8 @@ class Tables:
         residual = 1e-13 * values if suffix else values
         for name in ("residual_rel", "residual_own", "residual_rms"):
             self.put(run_id, name + suffix, residual)
+        if suffix == "@newton1":
+            self.put(run_id, "unconverged@newton1", [3.0], instance=False)
         if task == "unconditional":
             replicate = np.random.default_rng(6).standard_normal(200)
             for name in ("mmse", "smse", "sliced_w2"):

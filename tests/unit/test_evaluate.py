@@ -183,6 +183,28 @@ def test_the_solver_restores_the_equation_and_forward_tasks(evaluated):
     assert mean(evaluated, SPARSE, "refused@solved", "dps") == 0
 
 
+def test_newton_steps_restore_the_equation_and_the_data(evaluated):
+    for steps, size in (("1", 0.02), ("3", 1e-3)):
+        assert mean(evaluated, SPARSE, f"data_misfit@newton{steps}", "dps") < size * mean(
+            evaluated, SPARSE, "data_misfit", "dps"
+        )
+    assert mean(evaluated, "forward", "rel_l2_mean/u@newton3", "dps") < 1e-3
+    assert mean(evaluated, "unconditional", "moved/u@newton3", "edm") < 1e-6
+    assert mean(evaluated, SPARSE, "unconverged@newton1", "edm") == 0
+
+
+def test_amplitude_and_law_of_the_free_data_stand_beside_every_residual(evaluated):
+    for task in ("unconditional", SPARSE):
+        for metric in ("std_ratio/f", "free_law/gradient_energy/f", "residual_own", "moved/f@solved"):
+            assert len(numbers(evaluated, task, metric, "edm")), (task, metric)
+        assert mean(evaluated, task, "std_ratio/f", "edm") == pytest.approx(1, abs=0.15)
+    assert mean(evaluated, SPARSE, "std_ratio/f", "dps") == pytest.approx(0.5, abs=0.1)
+    assert mean(evaluated, SPARSE, "free_law/gradient_energy/f", "dps") == pytest.approx(0.25, abs=0.1)
+    replicates = numbers(evaluated, SPARSE, "std_ratio/f@bootstrap", "dps")
+    low, high = from_replicates(np.array([0.5]), replicates[None]).interval()
+    assert 0.3 < low < mean(evaluated, SPARSE, "std_ratio/f", "dps") < high < 0.7
+
+
 def test_only_exact_data_are_pasted(evaluated):
     metrics = evaluated["metrics"].merge(evaluated["runs"][["run_id", "task"]], on="run_id")
     pasted = metrics[metrics["metric"].str.endswith("@pasted")]

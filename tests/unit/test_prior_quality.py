@@ -51,9 +51,9 @@ class Blurred(Denoiser):
         return self.inner.denoise(x, sigma) + self.error * (1 + torch.roll(x, 1, -1)) / (1 + sigma[:, None, None, None])
 
 
-def test_it_is_what_the_evaluation_says_of_the_same_states(dataset, quality):
+def test_it_is_what_the_evaluation_says_of_the_same_states(dataset, quality, codec):
     states = dataset.split("test")[:STATES]
-    judge = Judge(dataset, make_reference(dataset.split("reference"), dataset.field_std), {})
+    judge = Judge(dataset, codec, make_reference(dataset.split("reference"), dataset.field_std), {})
     expected = judge.measure(states[:, None], None)
     found = quality.measure(states)
     for name in ("mmse", "smse", "sliced_w2"):

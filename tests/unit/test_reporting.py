@@ -128,6 +128,25 @@ def test_the_first_line_below_says_whether_solving_beats_residual_aware_methods(
     assert word in tables.verdict(group)
 
 
+@pytest.mark.parametrize(("solved", "newton"), [(2.0, 0.1), (0.1, 0.2), (2.0, 3.0)])
+def test_the_verdict_names_every_service_and_those_that_win_first(tmp_path, solved, newton):
+    entries = [
+        Entry(e.method, e.variant, e.error, e.status, e.residual_calls, solved=solved, newton=newton) for e in ENTRIES
+    ]
+    text = tables.verdict(Group(results_of(tmp_path, entries=entries), "poisson-12", "network-p1", "forward"))
+    parts = text.split("; ")
+    assert sum(title in text for title in ("+ solve", "+ newton, 1 step")) == 2
+    assert "+ newton, 3 steps" not in text
+    assert [" beats " in part for part in parts[1:]] == sorted(
+        (factor < 0.5 for factor in (solved, newton)), reverse=True
+    )
+    assert ("+ newton, 1 step" if newton < 0.5 < solved else "+ solve") in parts[1]
+
+
+def test_linear_solves_that_stopped_are_told(made):
+    assert any("stopped at its cap" in note and "`dps/corrected` 3" in note for note in made[FORWARD].notes)
+
+
 def test_without_a_residual_aware_method_there_is_no_verdict(tmp_path):
     plain = results_of(tmp_path, entries=[e for e in ENTRIES if not e.residual_calls])
     assert "no comparison, no residual-aware method" in tables.verdict(
