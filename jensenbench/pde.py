@@ -3,10 +3,10 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -197,6 +197,10 @@ class PDE(ABC):
     @abstractmethod
     def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Smooth states and their exact continuous residual on the residual's points (order check)."""
+
+    def refined(self, n: int) -> Self:
+        """The same problem with ``n`` points along an axis; time steps that are no axis of the grid shrink alike."""
+        return type(self)(replace(self.config, n=n))
 
     def symmetries(self) -> tuple[Symmetry, ...]:
         """Maps of states that leave the law invariant, identity included (exact augmentation)."""

@@ -50,6 +50,23 @@ def sample_grf(indices: Sequence[int], n: int, *, seed: int, alpha: float = 2.0,
     return grf_field(grf_coefficients(xi, alpha=alpha, tau=tau))
 
 
+def periodic_spectrum(n: int, *, alpha: float = 2.5, tau: float = 7.0) -> Array:
+    """(n, n) amplitudes n² √2 σ (4π²|k|² + τ²)^{-α/2} of Fourier modes, σ = τ^{α-1}, zero mean mode."""
+    squares = np.fft.fftfreq(n, 1 / n) ** 2
+    spectrum = n**2 * sqrt(2) * tau ** (alpha - 1) * (4 * pi**2 * (squares[:, None] + squares) + tau**2) ** (-alpha / 2)
+    spectrum[0, 0] = 0.0
+    return spectrum
+
+
+def periodic_grf(normals: Array, *, alpha: float = 2.5, tau: float = 7.0) -> Array:
+    """Periodic fields (..., n, n) from normals (..., n, n, 2): real part of the inverse Fourier transform.
+
+    The law of the Navier-Stokes data of FNO and DiffusionPDE (arXiv 2010.08895, 2406.17763).
+    """
+    modes = periodic_spectrum(normals.shape[-2], alpha=alpha, tau=tau) * (normals[..., 0] + 1j * normals[..., 1])
+    return np.real(np.asarray(fft.ifft2(modes)))
+
+
 def periodic_profile(
     xi_cos: Array, xi_sin: Array, x: Array, *, sigma: float = 49.0, tau: float = 7.0, gamma: float = 2.5
 ) -> Array:

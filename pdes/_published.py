@@ -49,6 +49,12 @@ def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
     return {"interior": _rows(u) + u * slope - pde.config.nu * _columns(slope)}
 
 
+def navier_stokes(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """∂_x w + ∂_y w of the last snapshot without 1/h, zero on the edge; a "divergence" that true states do not lack."""
+    w = state[:, -1]
+    return {"interior": torch.nn.functional.pad(_inner(_rows(w) + _columns(w), 1), (1, 1, 1, 1))}
+
+
 def fundps_darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
     """∂(a ∂u) + source by central differences applied twice, two points in from the edge."""
     a, u, (h, k) = state[:, 0], state[:, 1], pde.grid.spacings

@@ -12,11 +12,12 @@ from jensenbench.registry import make_pde
 
 FIXTURE = Fixture("diffusionpde_losses")
 ELLIPTIC = ("darcy", "poisson", "helmholtz")
+FLOWS = ("ns_nonbounded", "ns_bounded")
 MASKS = [key for key in FIXTURE.keys("masks") if key.startswith("random_index")]
 
 
-def _problem(name, states, mask, truth):
-    pde = make_pde(name, {"n": states.shape[-1]})
+def _problem(name, states, mask, truth, **settings):
+    pde = make_pde(name, {"n": states.shape[-1], **settings})
     fields = len(pde.fields)
     codec = Codec(pde, shift=[0.0] * fields, scale=[1.0] * fields)
     return Problem(pde, "recorded", codec, observation=mask_observation(mask, truth, tuple(states.shape)))
@@ -46,6 +47,17 @@ def test_burgers_residual_and_misfit():
     FIXTURE.assert_close("burgers/pde_border_columns", residual[:, [0, 1, -2, -1]])
     FIXTURE.assert_close("burgers/pde_norm", residual.norm())
     FIXTURE.assert_close("burgers/obs_at_sensors", problem.misfit(state)[0, 0][:, sensors])
+
+
+@pytest.mark.parametrize("case", FLOWS)
+def test_navier_stokes_residual_and_misfit(case):
+    """The last vorticity alone enters; the recorded misfit is that to zero."""
+    last = FIXTURE[f"{case}/u"]
+    states, mask = torch.stack([torch.zeros_like(last), last])[None], torch.zeros(1, 2, *last.shape)
+    mask[0, 1].view(-1)[FIXTURE[f"{case}/mask_index"]] = 1
+    problem = _problem("navier_stokes", states, mask, torch.zeros_like(states), arm="end_points")
+    FIXTURE.assert_close(f"{case}/pde", problem.residual(states, "diffusionpde")["interior"][0])
+    FIXTURE.assert_close(f"{case}/obs_u_norm", problem.misfit(states).norm())
 
 
 @pytest.mark.parametrize(("key", "seed"), list(zip(MASKS, FIXTURE.config["random_index_seeds"], strict=True)))
