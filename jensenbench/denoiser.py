@@ -1,5 +1,6 @@
 """The shared prior as every method sees it: the posterior mean E[x0 | x0 + sigma*eps = x]."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -42,11 +43,19 @@ class Denoiser(ABC):
         return self.denoise(x * per_row(shrink, x), inside)
 
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """E[x1 - eps | x_t = x] of the flow x_t = (1-t) eps + t x1, t in [0, 1)."""
+        """E[x1 - eps | x_t = x] of the flow x_t = (1-t) eps + t x1, t in [0, 1].
+
+        (D(x/t; (1-t)/t) - x)/(1-t), by its limit where (1-t)/t exceeds ``sigma_max``; x at t = 1, where
+        x_t tells nothing of eps.
+        """
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])
-        t_row, sigma = per_row(t, x), (1 - t) / t
-        scaled = torch.where(t_row > 0, x / t_row, torch.zeros_like(x))
-        return (self(scaled, sigma) - x) / (1 - t_row)
+        beyond = t <= 1 / (1 + self.sigma_max)
+        inside, top = torch.where(beyond, 1, t), self.sigma_max if self.sigma_max < math.inf else 0.0
+        # D(x/t; sigma) above sigma_max is D(x sigma_max/(1-t); sigma_max), also at t = 0
+        factor = torch.where(beyond, top / torch.where(beyond, 1 - t, 1), 1 / inside)
+        estimate = self(per_row(factor, x) * x, torch.where(beyond, self.sigma_max, (1 - t) / inside))
+        rest = per_row(1 - t, x)
+        return torch.where(rest > 0, (estimate - x) / torch.where(rest > 0, rest, 1), x)
 
     def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
         """Score of x = m x0 + sqrt(variance) eps: (m D(x/m; sqrt(variance)/m) - x)/variance."""

@@ -63,6 +63,16 @@ class FlowRule:
         return drift * x - pull * prior(x / scale if scale else torch.zeros_like(x), sigma)
 
 
+def extrapolate(x: Tensor, velocity: Tensor, t: float, *, end: float = 1.0) -> Tensor:
+    """Where x_t = (1-t) eps + t x1 goes on a straight path: x + (1-t) v estimates x1, and for end = 0 x - t v eps."""
+    return x + (end - t) * velocity
+
+
+def interpolate(noise: Tensor, x1: Tensor, t: float) -> Tensor:
+    """(1-t) noise + t x1."""
+    return (1 - t) * noise + t * x1
+
+
 def raise_noise(x: Tensor, sigma: float, gamma: float, xi: Tensor, *, inflation: float = 1.0) -> tuple[Tensor, float]:
     """Add noise from sigma to (1 + gamma) sigma (arXiv 2206.00364, algorithm 2, lines 4-6)."""
     raised = (1 + gamma) * sigma

@@ -10,6 +10,7 @@ from torch import Tensor
 from jensenbench.errors import UnknownName, UserError
 
 LEVELS = ("linear", "edm")
+TIMES = ("uniform", "edm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,31 @@ class VPGrid:
             return Ancestral(betas_between(1 / (1 + sigmas.square())), self.float32_coefficients)
         betas = linear_betas(self.schedule_steps, self.beta_first, self.beta_last)
         return Ancestral(respaced(betas, self.steps), self.float32_coefficients)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowGrid:
+    """Times 0 = t_0 < ... < t_N = 1 of a flow x_t = (1-t) eps + t x1 (Lipman et al., arXiv 2210.02747).
+
+    Attributes:
+        steps: N.
+        times: "uniform": t_i = i/N; or "edm": t = 1/(1 + sigma) at the levels of :class:`EDMGrid` with its
+            default range, but for the first, which is pure noise.
+    """
+
+    steps: int = 200
+    times: str = "uniform"
+
+    def __post_init__(self) -> None:
+        require_steps(self.steps)
+        if self.times not in TIMES:
+            raise UnknownName("times", self.times, TIMES)
+
+    def grid(self) -> Tensor:
+        """(steps + 1,) float64 times."""
+        if self.times == "edm":
+            return torch.cat([torch.zeros(1, dtype=torch.float64), 1 / (1 + EDMGrid(steps=self.steps).sigmas()[1:])])
+        return torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
 
 
 @dataclass(frozen=True)

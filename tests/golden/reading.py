@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from jensenbench.codec import Codec
+from jensenbench.constraints import Constraint
 from jensenbench.denoiser import Denoiser
 from jensenbench.pde import PDE, Axis, Field, Grid
 from jensenbench.priors.gaussian import GaussianPrior
@@ -99,10 +100,13 @@ class Fixture:
         return error
 
 
-def toy_prior(fixture: Fixture, which: str, *, family: str = "") -> Denoiser:
-    """Toy "A" (isotropic Gaussian) or "B" (Gaussian mixture); ``family`` selects ``gm_means_<family>``."""
+def toy_prior(fixture: Fixture, which: str, *, family: str = "", channels: bool = True) -> Denoiser:
+    """Toy "A" (isotropic Gaussian) or "B" (Gaussian mixture); ``family`` selects ``gm_means_<family>``.
+
+    ``channels``: whether recorded states have a channel axis; else the prior's states get one of size 1.
+    """
     suffix = f"_{family}" if family else ""
-    means = fixture[f"gm_means{suffix}"]
+    means = fixture[f"gm_means{suffix}"] if channels else fixture[f"gm_means{suffix}"][:, None]
     if which == "A":
         return GaussianPrior.isotropic(tuple(means.shape[1:]), float(fixture["g_sd"]))
     return MixturePrior(means, fixture[f"gm_weights{suffix}"], float(fixture["gm_tau"]))
@@ -144,11 +148,13 @@ class NoEquation(PDE):
         return state, self.residual(state)
 
 
-def plain_problem(shape: Sequence[int], observation: Observation | None = None) -> Problem:
+def plain_problem(
+    shape: Sequence[int], observation: Observation | None = None, constraints: Sequence[Constraint] = ()
+) -> Problem:
     """Prior coordinates are the fields themselves; no equation."""
     pde = NoEquation(shape)
     codec = Codec(pde, shift=[0.0] * shape[0], scale=[1.0] * shape[0])
-    return Problem(pde, "recorded", codec, observation=observation)
+    return Problem(pde, "recorded", codec, observation=observation, constraints=tuple(constraints))
 
 
 def mask_observation(mask: Tensor, values: Tensor, shape: Sequence[int]) -> MaskObservation:

@@ -60,6 +60,26 @@ def test_backbone_keeps_shape_and_dtype(shape, dtype):
     assert answer.dtype == dtype
 
 
+class Linear(nn.Module):
+    """A backbone that is no best linear denoiser: the flow sees that of the network, not of its skip."""
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        return 0.3 * x + 0.1 * label[:, None, None, None]
+
+
+def test_the_flow_of_a_network_is_continuous_from_noise_to_states():
+    prior, x = NetworkPrior(Linear(), (1, 4, 4)), states(3, 1, 4, 4)
+    ends = [(0.0, 1e-9), (1 / 81, 1 / 81 - 1e-9), (1 / 81, 1 / 81 + 1e-9)]
+    for end, near in ends:
+        assert torch.allclose(prior.velocity(x, end), prior.velocity(x, near), atol=1e-4)
+    assert torch.allclose(prior.velocity(x, 0.0), prior(80 * x, 80.0) - x)
+    assert torch.equal(prior.velocity(x, 1.0), x)
+    at_once = prior.velocity(x, torch.tensor([0.0, 0.4, 1.0]))
+    assert torch.allclose(at_once, torch.stack([prior.velocity(x, t)[i] for i, t in enumerate((0.0, 0.4, 1.0))]))
+    t = 0.4
+    assert torch.allclose(x + (1 - t) * prior.velocity(x, t), prior(x / t, (1 - t) / t))
+
+
 def test_bfloat16_stays_inside_the_network():
     torch.manual_seed(0)
     backbone = build_backbone("unet", 1, (8, 8), UNetSettings(width=8))
