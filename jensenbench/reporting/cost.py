@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from jensenbench import store
 from jensenbench.dataset import Dataset
 from jensenbench.errors import UserError
 from jensenbench.provenance import digest_text
+from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import CONTROL, Frame, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds
 
@@ -87,7 +88,7 @@ def stages(timings: Frame) -> str:
     rows.append(["**all**", str(len(timings)), *everything])
     missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in groups.groups]
     note = f"\n\nWithout recorded times: {', '.join(missing)}." if missing else ""
-    return _table(["stage", "rows", "seconds, summed", "peak MiB"], rows) + note
+    return grid(["stage", "rows", "seconds, summed", "peak MiB"], rows) + note
 
 
 def preparation(timings: Frame) -> str:
@@ -97,7 +98,7 @@ def preparation(timings: Frame) -> str:
         [row.stage, _label(row), format_seconds(row.seconds), _mebibytes(row.peak_mib), str(row.device)]
         for row in chosen.itertuples()
     ]
-    return _table(["stage", "what", "seconds", "peak MiB", "device"], rows)
+    return grid(["stage", "what", "seconds", "peak MiB", "device"], rows)
 
 
 def _label(row: object) -> str:
@@ -116,7 +117,7 @@ def sampling(results: Results) -> str:
         for row in timed_runs(results).itertuples()
     ]  # fmt: skip
     heading = ["PDE", "prior", "method", "task", "seed", "status", "seconds a state", "NFE", "VJP", "JVP"]
-    return _table([*heading, "residual calls", "peak MiB", "device"], rows)
+    return grid([*heading, "residual calls", "peak MiB", "device"], rows)
 
 
 def timed_runs(results: Results) -> Frame:
@@ -156,7 +157,7 @@ def break_even(results: Results) -> str:
         "solver, s a state",
         "break-even states",
     ]
-    return note + "\n\n" + _table(heading, rows)
+    return note + "\n\n" + grid(heading, rows)
 
 
 def crossing(once: float, each: float, rival: float) -> float:
@@ -197,8 +198,3 @@ def _mean_seconds(timings: Frame, stage: str, labels: Mapping[str, str]) -> floa
 
 def _mebibytes(value: float) -> str:
     return MISSING if pd.isna(value) or value <= 0 else f"{value:.0f}"
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
 from jensenbench.reporting import maps, style
 from jensenbench.reporting.results import CONTROL, Frame, Results
@@ -101,8 +100,8 @@ def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str, level: float) -> 
     if here.empty:
         ax.text(0.5, 0.5, "no method has results", ha="center", va="center", fontsize=7, transform=ax.transAxes)
         return
-    _scale(ax, "x", here[["residual_low", x, "residual_high"] if x == "residual" else [x]].to_numpy())
-    _scale(ax, "y", np.append(here[["error_low", "error", "error_high"]].to_numpy(), level))
+    style.scale_axis(ax, "x", here[["residual_low", x, "residual_high"] if x == "residual" else [x]].to_numpy())
+    style.scale_axis(ax, "y", np.append(here[["error_low", "error", "error_high"]].to_numpy(), level))
     ax.axhline(level, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
 
 
@@ -110,24 +109,6 @@ def _bar(row: dict[str, float], name: str) -> np.ndarray | None:
     """(2, 1) lengths of an error bar, None where there is no interval."""
     ends = np.array([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]])
     return np.maximum(ends, 0) if np.isfinite(ends).all() else None
-
-
-def _scale(ax: Axes, axis: str, shown: np.ndarray) -> None:
-    """Logarithmic, with few labels, where all is positive and spans more than a factor of three."""
-    low, high = np.nanmin(shown), np.nanmax(shown)
-    ticks = ax.xaxis if axis == "x" else ax.yaxis
-    if low > 0 and (high > 3 * low or high < 1e-3):
-        getattr(ax, f"set_{axis}scale")("log")
-        powers = low < 1e-3  # labels 10^k: the axis must hold one, and nothing between
-        edge = max(6.0 if powers and high < 10 * low else 1.5, (high / low) ** 0.1)
-        getattr(ax, f"set_{axis}lim")(low / edge, high * edge)
-        sparse = powers or high > 100 * low
-        ticks.set_major_locator(LogLocator(subs=(1.0,) if sparse else (1.0, 3.0), numticks=5))
-        ticks.set_major_formatter(LogFormatterMathtext() if powers else FuncFormatter(lambda x, _: f"{x:g}"))
-        ticks.set_minor_formatter(NullFormatter())
-    else:
-        ticks.set_major_locator(MaxNLocator(4, integer=low > 5))
-        ax.margins(0.12)
 
 
 def optimum(points: Frame) -> float:

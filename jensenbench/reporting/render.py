@@ -1,6 +1,6 @@
 """Tables as values, and their text in Markdown, LaTeX and CSV."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -87,8 +87,12 @@ def markdown(table: Table, *, footnotes: Sequence[str] = ()) -> str:
 
 def _markdown_block(table: Table, block: Block, footnotes: Sequence[str]) -> str:
     heading = ["rank", "method", *table.columns.values(), "NFE"]
-    lines = [heading, ["---"] * len(heading)]
-    lines += [_markdown_row(row, table.columns, footnotes) for row in block.rows]
+    return grid(heading, [_markdown_row(row, table.columns, footnotes) for row in block.rows])
+
+
+def grid(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

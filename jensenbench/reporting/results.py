@@ -60,6 +60,14 @@ class Results:
     def dataset(self, pde: str) -> Dataset:
         return load_dataset(self.layout.data(pde))
 
+    def training(self, pde: str, prior: str) -> Frame:
+        """Training logs of all seeds of a prior, one row a check; empty for a closed form."""
+        folder = self.layout.prior(pde, prior, 0).parent
+        logs = [(seed, folder / f"{seed}.log.csv") for seed in sorted(self.runs["seed"].unique())]
+        parts = [pd.read_csv(path).assign(prior=prior, seed=seed) for seed, path in logs if path.exists()]
+        parts = [log for log in parts if len(log)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"prior": [], "seed": []})
+
     def exact(self, prior: str) -> bool:
         """Whether the prior is known in closed form rather than trained."""
         return self.settings.get("priors", {}).get(prior, {}).get("kind") in EXACT_KINDS
@@ -74,9 +82,9 @@ def load_results(config: Path, root: Path) -> Results:
     tables = collect.read_tables(root)
     if tables["runs"].empty:
         raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
-    beside = pd.DataFrame(list(_timings_beside(root)), columns=list(store.TIMING_COLUMNS))
+    beside = pd.DataFrame(list(_timings_beside(root)), columns=[*store.TIMING_COLUMNS, "states_per_second"])
     frames = [frame for frame in (tables["timings"], beside) if not frame.empty]
-    timings = pd.concat(frames, ignore_index=True) if frames else beside
+    timings = pd.concat(frames, ignore_index=True).reindex(columns=beside.columns) if frames else beside
     return Results(store.Layout(root), read_yaml(config), tables["runs"], tables["metrics"], timings)
 
 

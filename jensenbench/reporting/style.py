@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
 from jensenbench import store
 
@@ -81,6 +84,24 @@ def apply() -> None:
         rc={"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
             "legend.fontsize": 7, "axes.linewidth": 0.6, "image.interpolation": "nearest", "pdf.fonttype": 42},
     )  # fmt: skip
+
+
+def scale_axis(ax: Axes, axis: str, shown: np.ndarray) -> None:
+    """Logarithmic, with few labels, where all is positive and spans more than a factor of three."""
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    ticks = ax.xaxis if axis == "x" else ax.yaxis
+    if low > 0 and (high > 3 * low or high < 1e-3):
+        getattr(ax, f"set_{axis}scale")("log")
+        powers = low < 1e-3  # labels 10^k: the axis must hold one, and nothing between
+        edge = max(6.0 if powers and high < 10 * low else 1.5, (high / low) ** 0.1)
+        getattr(ax, f"set_{axis}lim")(low / edge, high * edge)
+        sparse = powers or high > 100 * low
+        ticks.set_major_locator(LogLocator(subs=(1.0,) if sparse else (1.0, 3.0), numticks=5))
+        ticks.set_major_formatter(LogFormatterMathtext() if powers else FuncFormatter(lambda x, _: f"{x:g}"))
+        ticks.set_minor_formatter(NullFormatter())
+    else:
+        ticks.set_major_locator(MaxNLocator(4, integer=low > 5))
+        getattr(ax, f"set_{axis}margin")(0.12)
 
 
 def save_figure(figure: Figure, stem: Path, behind: pd.DataFrame) -> None:

@@ -160,7 +160,7 @@ class Group:
     def ties(self, entries: dict[str, tuple[Candidate, str]]) -> set[str]:
         """Entries not separated from the best by Holm over all pairs; controls and failures are left out."""
         entries = {name: (c, m) for name, (c, m) in entries.items() if not c.control and self._complete(c, m)}
-        badness = {name: self._badness(m, self.values(c, m)) for name, (c, m) in entries.items()}
+        badness = {name: self.badness(c, m) for name, (c, m) in entries.items()}
         if all(values.ndim == 2 for values in badness.values()):
             return tied(badness)
         resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
@@ -171,6 +171,10 @@ class Group:
 
     def _complete(self, candidate: Candidate, metric: str) -> bool:
         return candidate.status == "ok" and bool(np.isfinite(self.values(candidate, metric)).all())
+
+    def badness(self, candidate: Candidate, metric: str) -> Array:
+        """Values (S, N) or (S,) turned so that less is better, as tests see them."""
+        return self._badness(metric, self.values(candidate, metric))
 
     def _badness(self, metric: str, values: Array) -> Array:
         """Values as tests see them; residuals below what single precision can hold count as equal."""
@@ -195,11 +199,7 @@ class Group:
     def ranks(self, metric: str) -> dict[str, int]:
         """Rank of each method by its mean; every failed or incomplete one has the worst; skipped ones have none."""
         running = [c for c in self.candidates if not c.control and c.status != "skipped"]
-        means = {
-            c.name: float(self._badness(metric, self.values(c, metric)).mean())
-            for c in running
-            if self._complete(c, metric)
-        }
+        means = {c.name: float(self.badness(c, metric).mean()) for c in running if self._complete(c, metric)}
         ranks = {name: 1 + sum(other < mean for other in means.values()) for name, mean in means.items()}
         return {c.name: ranks.get(c.name, len(running)) for c in running} if means else {}
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jensenbench import store
 from jensenbench.evaluation.metrics import SERVICES, find_metric
+from jensenbench.evaluation.statistics import MIN_SEEDS
 from jensenbench.reporting.render import Table, frame, latex, markdown
 from jensenbench.reporting.results import CONTROL, Frame, Results
 from jensenbench.reporting.style import format_value
@@ -103,11 +104,16 @@ def heading(group: Group, metric: str) -> str:
 
 def header(group: Group) -> str:
     """What the intervals are over."""
+    return seeds_sentence(group, exact=group.exact)
+
+
+def seeds_sentence(group: Group, *, exact: bool) -> str:
+    """What intervals over the group's seeds and instances are over, and whether they hold for one training only."""
     count = len(group.seeds)
     seeds = "1 seed" if count == 1 else f"{count} seeds"
-    if count >= 3:
+    if count >= MIN_SEEDS:
         return f"Intervals over {seeds} crossed with the instances."
-    if group.exact:
+    if exact:
         return f"Exact prior; {seeds} of the sampling noise: intervals over the instances."
     return f"{seeds.capitalize()}: intervals over the instances, *conditional on this trained prior*."
 

@@ -6,17 +6,20 @@ from pathlib import Path
 from jensenbench import registry, store
 from jensenbench.errors import UserError
 from jensenbench.provenance import ROOT
-from jensenbench.reporting import cost, figures, tables
+from jensenbench.reporting import cost, figures, priors, tables, training
 from jensenbench.reporting.results import Results, load_results
 
-GENERATED = {"tables": ("table_*.csv", "table_*.tex"), "figures": ("samples_*", "pareto_*")}
+GENERATED = {
+    "tables": ("table_*.csv", "table_*.tex"),
+    "figures": ("samples_*", "pareto_*", "training_*", "learning_*"),
+}
 
 
 def run(*, config: Path, results: Path, out: Path) -> None:
-    """Write ``tables.md``, ``cost.md``, ``times.md``, ``tables/`` and ``figures/`` below ``out``.
+    """Write ``tables.md``, ``priors.md``, ``cost.md``, ``times.md``, ``tables/`` and ``figures/`` below ``out``.
 
-    Equal results give equal bytes of everything but ``cost.md`` and ``times.md``, which hold times and
-    machines. A tier that publishes into ``reports/`` also brings the README's times up to date.
+    Equal results give equal bytes of everything but ``priors.md``, ``cost.md`` and ``times.md``, which hold times
+    and machines. A tier that publishes into ``reports/`` also brings the README's times up to date.
     """
     found = load_results(config, results)
     for folder, patterns in GENERATED.items():
@@ -25,6 +28,8 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     made = list(tables.all_tables(found))
     tables.write_tables(made, out / "tables")
     figures.write_figures(found, out / "figures")
+    drawn = list(training.write_figures(found, out / "figures"))
+    store.write_text(out / "priors.md", priors.page(found, drawn))
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
     store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))

@@ -1,7 +1,8 @@
 """A synthetic tier: Poisson data, methods whose errors are known by construction, and their tables."""
 
+import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -41,8 +42,13 @@ ENTRIES = (
 )
 
 
-def build(root: Path, entries=ENTRIES, *, seeds=(0,), kind="network", floor=None, seconds=1.0) -> tuple[Path, Path]:
-    """Write a tier's results with Poisson data; returns (config, results)."""
+def build(
+    root: Path, entries=ENTRIES, *, seeds=(0,), kind="network", floor=None, seconds=1.0, priors=None
+) -> tuple[Path, Path]:
+    """Write a tier's results with Poisson data; returns (config, results).
+
+    ``priors``: label -> (settings, factor of all errors) of several priors, instead of one of ``kind``.
+    """
     pde = make_pde("poisson", {"n": 12})
     results = root / "results"
     layout = store.Layout(results)
@@ -52,15 +58,15 @@ def build(root: Path, entries=ENTRIES, *, seeds=(0,), kind="network", floor=None
         with h5py.File(layout.data("poisson-12"), "r+") as file:
             file.attrs["floor"] = floor
     observe(layout, pde, splits["test"])
-    prior = {"gaussian": "gaussian-p1", "network": "network-p1"}[kind]
-    tables = Tables(layout, pde, prior, splits["test"])
-    for seed in seeds:
-        for entry in entries:
-            for task in TASKS:
-                tables.add(entry, task, seed, seconds)
+    priors = priors or {f"{kind}-p1": ({"kind": kind}, 1.0)}
+    tables = Tables(layout, pde, splits["test"])
+    for prior, seed, entry, task in itertools.product(priors, seeds, entries, TASKS):
+        tables.add(replace(entry, error=entry.error * priors[prior][1]), prior, task, seed, seconds)
     tables.write()
     config = root / "tier.json"
-    config.write_text(json.dumps({"tier": "synthetic", "priors": {prior: {"kind": kind}}}))
+    config.write_text(
+        json.dumps({"tier": "synthetic", "priors": {prior: settings for prior, (settings, _) in priors.items()}})
+    )
     return config, results
 
 
@@ -81,12 +87,12 @@ def observe(layout, pde, states) -> None:
 class Tables:
     """Rows and samples of synthetic methods."""
 
-    def __init__(self, layout, pde, prior, truth):
-        self.layout, self.pde, self.prior, self.truth = layout, pde, prior, truth.numpy()
+    def __init__(self, layout, pde, truth):
+        self.layout, self.pde, self.truth = layout, pde, truth.numpy()
         self.runs, self.metrics, self.timings = [], [], []
 
-    def add(self, entry, task, seed, seconds) -> None:
-        labels = ("poisson-12", self.prior, entry.method, entry.variant, task, seed)
+    def add(self, entry, prior, task, seed, seconds) -> None:
+        labels = ("poisson-12", prior, entry.method, entry.variant, task, seed)
         keys = dict(zip(store.RUN_KEYS, labels, strict=True))
         run_id = "-".join(map(str, keys.values()))
         status = entry.status.get(task, "ok")
@@ -141,7 +147,7 @@ class Tables:
             self.put(run_id, name + suffix, values)
         for draw in range(draws):
             self.put(run_id, "rel_l2/u" + suffix, values * 1.4, draw=draw)
-        if not suffix and "gaussian" in self.prior:
+        if not suffix and "gaussian" in run_id:
             for name in ("posterior_mean_error/u", "posterior_std_ratio/u", "error_over_optimum/u", "coverage_50"):
                 self.put(run_id, name, values)
 

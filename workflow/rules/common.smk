@@ -180,6 +180,12 @@ def evaluation_files(name: str) -> list[str]:
     return [str(LAYOUT.evaluation(*pair, seed) / name) for pair in pairs for seed in plan["seeds"]]
 
 
+def training_logs() -> list[str]:
+    """Training logs of all priors of the tier."""
+    jobs = [(Path(pair).parts, seed) for pair, job in plan["priors"].items() for seed in job["seeds"]]
+    return [TRAINING_LOG.format(pde=pde, prior=prior, seed=seed) for (pde, prior), seed in jobs]
+
+
 def input_folders(wildcards: Namedlist, input: Namedlist) -> list[str]:
     """Folders of a job's input files."""
     return sorted({str(Path(path).parent) for path in input})

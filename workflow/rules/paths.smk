@@ -16,7 +16,7 @@ FITTING = str(LAYOUT.fitting("{pde}", "{prior}", "{method}", "{digest}", "{seed}
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 CHECKS = f"{RESULTS}/conformance"
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
-PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "cost.md", "times.md")]
+PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "priors.md", "cost.md", "times.md")]
 CONFORMANCE = f"{REPORTS}/conformance.md"
 FOLDERS = [f"{REPORTS}/{name}" for name in ("tables", "figures")]
 

@@ -3,6 +3,7 @@ rule report:
         f"{RESULTS}/runs.csv.gz",
         f"{RESULTS}/metrics.csv.gz",
         f"{RESULTS}/timings.csv.gz",
+        training_logs(),
     output:
         PAGES,
         directory(FOLDERS),
