@@ -1,6 +1,6 @@
 """Hard constraints h(fields) = 0 and their projections (ECI, arXiv 2412.01786), one by one and jointly."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self
 
@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
+from jensenbench.projection import Linearised, Map, least_norm
 
 TOLERANCE = 1e-12  # of conjugate gradients, relative to the violation that they remove
 POLISH = 1e-3  # of the second solve, which removes the rounding of the first
-FLAT = 500.0  # roundings of the largest curvature met: a direction with less counts as null space
 CONTRADICTION = 1e-6  # violation left by the joint projection, relative to that of zero fields
-
-Map = Callable[[Tensor], Tensor]
 
 
 class Constraint(Protocol):
@@ -223,43 +221,6 @@ def nearest(violation: Map, x: Tensor) -> Tensor:
 def least_change(
     violation: Map, x: Tensor, *, damping: float = 0.0, tolerance: float = TOLERANCE, iterations: int = 1000
 ) -> Tensor:
-    """x - Jᵀ(JJᵀ + damping I)⁻¹ h = x - (JᵀJ + damping I)⁻¹Jᵀ h: the nearest zero of h = violation, linearised at x.
-
-    Where the linearised h has no zero, the nearest minimiser of its norm.
-
-    Args:
-        tolerance: of the conjugate gradients, relative to Jᵀh.
-        iterations: of the conjugate gradients, at most.
-    """
-    value, pull = torch.func.vjp(violation, x)[:2]
-
-    def normal(change: Tensor) -> Tensor:
-        pushed = torch.func.jvp(violation, (x,), (change.reshape(x.shape),))[1]
-        return pull(pushed)[0].flatten(1) + damping * change
-
-    change = conjugate_gradients(normal, pull(value)[0].flatten(1), tolerance=tolerance, iterations=iterations)
-    return x - change.reshape(x.shape)
-
-
-def conjugate_gradients(apply: Map, right: Tensor, *, tolerance: float, iterations: int) -> Tensor:
-    """Solve A w = right (b, m), A symmetric and positive semi-definite for every row; rows stop on their own.
-
-    What lies in the null space of A is left.
-    """
-    solution, residual, direction = torch.zeros_like(right), right, right
-    size = right.square().sum(1, keepdim=True)
-    rounding = torch.finfo(right.dtype).eps
-    goal, steepest = max(tolerance, rounding) ** 2 * size, torch.zeros_like(size)
-    for _ in range(iterations):
-        if not (size > goal).any():
-            break
-        image = apply(direction)
-        curvature, length = ((direction * other).sum(1, keepdim=True) for other in (image, direction))
-        steepest = torch.maximum(steepest, curvature / torch.where(length > 0, length, 1))
-        moving = (size > goal) & (curvature > FLAT * rounding * steepest * length)
-        step = torch.where(moving, size / torch.where(moving, curvature, 1), 0)
-        solution, residual = solution + step * direction, residual - step * image
-        smaller = residual.square().sum(1, keepdim=True)
-        direction = residual + smaller / torch.where(size > 0, size, 1) * direction
-        size = torch.where(moving, smaller, 0)
-    return solution
+    """x - Jᵀ(JJᵀ + damping I)⁻¹ h: the nearest zero of h = violation, linearised at x; see :func:`least_norm`."""
+    at = Linearised(violation, x)
+    return x + least_norm(at, -at.value, damping=damping, tolerance=tolerance, iterations=iterations).step

@@ -45,13 +45,13 @@ class Shortest(NamedTuple):
     converged: Tensor
 
 
-def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: int) -> Shortest:
+def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: int, damping: float = 0.0) -> Shortest:
     """J⁺ target: the shortest v among those that minimise ‖Jv − target‖, target (b, m).
 
-    Conjugate gradients on the normal equations (Hestenes & Stiefel 1952, CGLS); it needs no full rank, and where
-    the rows of J contradict each other it ends in the least squares. A row stops at ‖Jv − target‖ <= tolerance
-    ‖target‖, or where the gradient Jᵀ(Jv − target) is rounding; then it stands still, so that it does not depend
-    on its neighbours.
+    With damping > 0, Jᵀ(JJᵀ + damping I)⁻¹ target. Conjugate gradients on the normal equations (Hestenes & Stiefel
+    1952, CGLS); it needs no full rank, and where the rows of J contradict each other it ends in the least squares.
+    A row stops at ‖Jv − target‖ <= tolerance ‖target‖, or where the gradient Jᵀ(Jv − target) + damping v is
+    rounding; then it stands still, so that it does not depend on its neighbours.
     """
     rest, slope = target, at.pull(target)
     step, direction, steepness = torch.zeros_like(slope), slope, _squares(slope)
@@ -62,10 +62,10 @@ def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: 
         if not active.any():
             break
         image = at.push(direction)
-        length = torch.where(active, steepness / _squares(image), 0.0)
+        length = torch.where(active, steepness / (_squares(image) + damping * _squares(direction)), 0.0)
         step = step + per_row(length, step) * direction
         rest = rest - per_row(length, rest) * image
-        slope = at.pull(rest)
+        slope = at.pull(rest) - damping * step
         before, steepness = steepness, torch.where(active, _squares(slope), steepness)
         follow = slope + per_row(steepness / before, slope) * direction
         direction = torch.where(per_row(active, slope), follow, direction)

@@ -12,7 +12,6 @@ from jensenbench.constraints import (
     Measured,
     Periodic,
     chained,
-    conjugate_gradients,
     joint,
     joint_violation,
     nearest,
@@ -124,16 +123,6 @@ def test_chained_projections_may_undo_each_other_and_the_joint_one_does_not():
 def test_joint_projection_of_contradictions_is_least_squares():
     held = [FixedEntries("one", torch.ones(1, *SHAPE).bool(), torch.tensor(v)) for v in (0.0, 1.0)]
     assert torch.allclose(joint(held, normal(0, BATCH, *SHAPE)), torch.full((BATCH, *SHAPE), 0.5).double())
-
-
-@settings(deadline=None, max_examples=20)
-@given(seed=SEED, rank=st.integers(1, 9))
-def test_conjugate_gradients_solve_what_can_be_solved(seed, rank):
-    factor = normal(seed, BATCH, 9, rank)
-    matrix, solution = factor @ factor.mT, normal(seed + 1, BATCH, 9, 1)
-    right = (matrix @ solution)[..., 0]
-    found = conjugate_gradients(lambda w: (matrix @ w[..., None])[..., 0], right, tolerance=1e-10, iterations=200)
-    assert torch.allclose((matrix @ found[..., None])[..., 0], right, rtol=1e-6, atol=1e-6)
 
 
 def problem(observation, constraints=()):

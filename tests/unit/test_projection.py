@@ -39,6 +39,15 @@ def test_one_step_is_the_pseudo_inverse_whatever_the_rank(seed, rank, rows):
     assert torch.allclose(step.flatten(1), expected, rtol=1e-6, atol=1e-6 * scale)
 
 
+@pytest.mark.parametrize("damping", [1e-6, 0.3, 20.0])
+def test_damped_step_is_the_regularised_inverse(damping):
+    matrix, x, values = normal(4, 6), normal(3, 2, 3, seed=1), normal(3, 4, seed=2)
+    h = affine(matrix, values)
+    step = least_norm(Linearised(h, x), -h(x), tolerance=1e-14, iterations=100, damping=damping).step
+    expected = -torch.linalg.solve(matrix @ matrix.T + damping * torch.eye(4, dtype=x.dtype), h(x).T).T @ matrix
+    assert torch.allclose(step.flatten(1), expected, rtol=1e-9, atol=1e-10)
+
+
 def test_products_are_those_of_the_jacobian():
     x, step, rows = normal(2, 3), normal(2, 3, seed=1), normal(2, 2, seed=2)
     h = lambda state: torch.stack([state.prod(1), state.sin().sum(1)], 1)  # noqa: E731
