@@ -8,6 +8,7 @@ from jensenbench.checks.report import Check, Report
 from jensenbench.registry import load_pde
 
 Poisson, Darcy, Burgers = load_pde("poisson"), load_pde("darcy"), load_pde("burgers")
+NavierStokes = load_pde("navier_stokes")
 
 
 class NoSpacing(Poisson):
@@ -78,6 +79,22 @@ class WrongSymmetry(Burgers):
         return (*super().symmetries(), lambda state: torch.roll(state.flip(-1), 1, -1))
 
 
+class ZeroPadded(Burgers):
+    """A periodic field continued by zeros."""
+
+    def _spatial(self, u):
+        padded = torch.nn.functional.pad(u, (1, 1))
+        return {name: term[..., 1:-1] for name, term in super()._spatial(padded).items()}
+
+
+class Divergence(NavierStokes):
+    """∂_x w + ∂_y w of the vorticity for the equation, as if it were a velocity."""
+
+    def terms(self, state):
+        w, h = state[:, 1:], self.grid.spacings[0]
+        return {"x": torch.roll(w, -1, -2).sub(w) / h, "y": torch.roll(w, -1, -1).sub(w) / h}
+
+
 class HiddenTerm(Poisson):
     def residual(self, state, scheme="own"):
         parts = super().residual(state, scheme)
@@ -103,6 +120,9 @@ MISTAKES = [
     (Promotes, "dtype"),
     (WrongSymmetry, "symmetries"),
     (HiddenTerm, "terms"),
+    (ZeroPadded, "order"),
+    (ZeroPadded, "symmetries"),
+    (Divergence, "floor"),
     (Permissive, "refusals"),
 ]
 
