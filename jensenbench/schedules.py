@@ -239,9 +239,8 @@ class ProbabilityFlow:
 
     @classmethod
     def flow(cls, steps: int) -> Self:
-        """x_t = (1 - t) x0 + t eps, t even from 1 to 0."""
-        require_steps(steps)
-        t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        """x_t = (1 - t) x0 + t eps on the uniform :class:`FlowGrid`, whose time is 1 - t."""
+        t = 1 - FlowGrid(steps=steps).grid()
         return cls(t, t / (1 - t), 1 - t, 1 / t, 1 / t, 1.0)
 
 

@@ -27,6 +27,13 @@ def misfit_groups(problem: Problem, x: Tensor, *, standard: bool) -> Tensor:
     return data.groups(misfit)
 
 
+def excess(problem: Problem, x: Tensor) -> Tensor:
+    """(b, g): squared misfit of each group in units of the field's std, beyond what the noise of the data explains."""
+    data = observed(problem)
+    squares = misfit_groups(problem, x, standard=True).square().sum(2)
+    return (squares - data.counts().to(squares) * data.noise_std**2).clamp(min=0)
+
+
 def group_weights(value: float | Sequence[float], groups: Tensor) -> Tensor:
     """(g,) weights of the groups of data; one number serves all."""
     weights = torch.as_tensor(value, dtype=groups.dtype, device=groups.device)
@@ -39,3 +46,17 @@ def group_weights(value: float | Sequence[float], groups: Tensor) -> Tensor:
 def any_positive(value: float | Sequence[float]) -> bool:
     """Whether a weight, or one of several, acts."""
     return max(value) > 0 if isinstance(value, Sequence) else value > 0
+
+
+def residual_loss(problem: Problem, x: Tensor, *, relative: bool = False) -> Tensor:
+    """(b,): sum over the residual's parts of their mean squares, in the units of ``scaled_residual``.
+
+    ``relative``: divided by the mean square of the state's own largest term, so that a state cannot lower its
+    residual by vanishing.
+    """
+    parts = problem.scaled_residual(x).values()
+    loss = torch.stack([part.square().mean(1) for part in parts]).sum(0)
+    if not relative:
+        return loss
+    terms = [term.flatten(1).square().mean(1) for term in problem.terms(x).values()]
+    return loss * problem.term_scale**2 / torch.stack(terms).amax(0)

@@ -284,7 +284,7 @@ def _fit(subject: _Subject) -> Iterator[Check]:
     before = _global_state()
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         whole = subject.fit(Path(one))
-        killed = _kill(lambda: subject.fit(Path(other)))
+        killed = kill_fit(lambda: subject.fit(Path(other)))
         resumed = subject.fit(Path(other))
     same = whole.tensors.keys() == resumed.tensors.keys()
     same &= all(torch.equal(value, resumed.tensors[name]) for name, value in whole.tensors.items())
@@ -301,7 +301,7 @@ class _Killed(Exception):
     pass
 
 
-def _kill(fit: Callable[[], Fitted]) -> bool:
+def kill_fit(fit: Callable[[], object]) -> bool:
     """Break a fit off in the middle of an optimiser step; whether it got that far. Loops save at every step."""
     steps = 0
 

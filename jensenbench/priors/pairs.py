@@ -121,7 +121,8 @@ def make_pairs(
         run: names everything besides the settings on which the pairs depend.
     """
     found = Pairs(folder, settings)
-    for name, at, rows in progress(_shards(settings, shard), label="pairs", unit="shard"):
+    shards = _shards(settings, shard)
+    for name, at, rows in progress(shards, label="pairs", unit="shard") if len(shards) > 1 else shards:
         meta = {"format": FORMAT, "run": run, "settings": asdict(settings), "key": repr(key), "rows": repr(rows)}
         digest = _kept(folder / name, meta)
         if digest is None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,18 @@ def test_the_literal_slurm_command_plans_what_runs_here(shared_checkout, default
 
 def test_micro_holds_each_stage(micro):
     jobs = count_jobs(micro)
-    stages = {"generate", "observe", "train", "sample", "evaluate", "collect", "report"}
+    stages = {"generate", "observe", "train", "pairs", "fit", "sample", "evaluate", "collect", "report"}
     assert set(jobs) == stages | {"check", "check_prior", "conformance"}
     assert jobs["sample"] >= 3
+    assert micro.count("jensenbench sample") > micro.count("jensenbench fit")
+
+
+def test_variants_and_methods_share_what_they_learn_from(micro):
+    """Two variants of one fit, whose module both samples files are drawn with."""
+    jobs = count_jobs(micro)
+    assert jobs["pairs"] <= jobs["fit"]
+    (fit,) = set(re.findall(r"--fitted (\S*/piddm/\S*)", micro))
+    assert micro.count(f"--fitted {fit}") == 2
 
 
 @pytest.mark.parametrize("tier", sorted(path.stem for path in (ROOT / "config").glob("*.yaml")))

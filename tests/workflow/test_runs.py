@@ -59,6 +59,14 @@ def test_an_edit_of_a_method_runs_its_cells_alone(finished):
     assert count_jobs(printed) == dict.fromkeys(stages, 1)
 
 
+def test_an_edit_of_a_method_that_learns_fits_it_again_from_the_same_pairs(finished):
+    printed = dry_run_after(finished, "methods/piddm.py", lambda text: text + "\n_EDITED = True\n")
+    assert sampled_methods(printed) == {"piddm"}
+    jobs = count_jobs(printed)
+    assert (jobs["fit"], jobs["sample"]) == (1, 2)
+    assert not {"pairs", "train"} & set(jobs)
+
+
 def test_an_edit_of_a_pde_runs_all_its_data(finished):
     printed = dry_run_after(finished, "pdes/poisson.py", lambda text: text + "\n_EDITED = True\n")
     assert {"generate", "train", "sample", "evaluate"} <= set(count_jobs(printed))

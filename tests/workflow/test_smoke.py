@@ -75,3 +75,11 @@ def test_data_tell_a_guided_sampler_more_than_the_prior_knows(table):
             table, "crps", pde=TRAINED, method="control", variant="unconditional_prior", task="reconstruction_30"
         )
         assert guided < 0.7 * blind.mean()
+
+
+def test_a_residual_in_training_lowers_the_residual_of_a_student(table):
+    labels = {"pde": TRAINED, "method": "piddm", "task": "unconditional"}
+    without, with_residual = (
+        values(table, "residual_rel", variant=variant, **labels).mean() for variant in ("distilled", "one_step")
+    )
+    assert with_residual < 0.8 * without

@@ -7,10 +7,10 @@ rule train:
         table=TRAINING_LOG,
     log:
         f"{LOGS}/train/{{pde}}/{{prior}}/{{seed}}.log",
-    threads: entry("priors", "cores")
     retries: RETRIES
     conda:
         "../../environment.yml"
+    threads: entry("priors", "cores")
     resources:
         mem_mb=growing("priors", "mem_mb"),
         runtime=growing("priors", "runtime"),
