@@ -34,6 +34,7 @@ class Capabilities:
         exact_observations, exact_residual: met to round-off by its samples.
         deterministic: samples do not depend on the noise beyond the initial latent.
         couples_batch: a row of the batch may depend on its neighbours.
+        uses_prior: whether it calls the prior at all; a control need not.
     """
 
     unconditional: bool = True
@@ -43,6 +44,7 @@ class Capabilities:
     exact_residual: bool = False
     deterministic: bool = False
     couples_batch: bool = False
+    uses_prior: bool = True
 
 
 class Method(ABC):

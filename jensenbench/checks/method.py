@@ -207,7 +207,8 @@ def _form(subject: _Subject) -> Iterator[Check]:
     good = all(tuple(run.x.shape) == shape and run.x.dtype == torch.float64 for run in runs)
     sound = all(bool(torch.isfinite(run.x).all()) and not run.x.requires_grad for run in runs)
     calls = max((run.meter.per_state()["nfe"] for run in runs), default=0.0)
-    yield Check("form", good and sound and calls > 0, calls, f"network calls a state; finite {shape} float64 states")
+    honest = (calls > 0) == subject.method.capabilities.uses_prior
+    yield Check("form", good and sound and honest, calls, f"network calls a state; finite {shape} float64 states")
 
 
 def _rows_alone(subject: _Subject) -> Iterator[Check]:
@@ -258,6 +259,8 @@ def _data(subject: _Subject) -> Iterator[Check]:
 
 
 def _budget(subject: _Subject) -> Iterator[Check]:
+    if not subject.method.capabilities.uses_prior:
+        return
     try:
         subject.run(subject.problems[0], budget=0.5)
     except BudgetExceeded:

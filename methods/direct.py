@@ -1,0 +1,92 @@
+"""No prior: the state itself is optimised on data and equation, the control of every learned prior."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jensenbench.denoiser import Denoiser
+from jensenbench.errors import Diverged, UnknownName, UserError
+from jensenbench.method import Capabilities, Method
+from jensenbench.noise import Noise
+from jensenbench.optim import LBFGS, Adam, Optimiser
+from jensenbench.problem import Problem
+from jensenbench.schedules import require_nonnegative
+from methods._losses import excess, observed
+
+OPTIMISERS = ("adam", "lbfgs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Weight of the equation, optimiser and starts.
+
+    Attributes:
+        zeta_pde: weight of the residual's mean square, in units of the equation's largest term.
+        optimiser: "adam", or "lbfgs" with strong-Wolfe line searches.
+        history: curvature pairs that L-BFGS keeps.
+        steps: of the optimiser from each start.
+        lr: step length of Adam, in prior coordinates; the first length that a line search tries.
+        starts: number of starts; the end with the smallest loss is the sample.
+        spread: standard deviation of the starts in units of the prior's; 0 starts at its centre.
+    """
+
+    zeta_pde: float = 0.1
+    optimiser: str = "lbfgs"
+    history: int = 5
+    steps: int = 500
+    lr: float = 1.0
+    starts: int = 2
+    spread: float = 0.3
+
+    def __post_init__(self) -> None:
+        require_nonnegative("zeta_pde", self.zeta_pde)
+        require_nonnegative("spread", self.spread)
+        if self.optimiser not in OPTIMISERS:
+            raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
+        if self.starts < 1 or (self.starts > 1 and not self.spread):
+            raise UserError(f"starts = {self.starts}, spread = {self.spread}: several starts need a spread")
+        self.rule()
+
+    def rule(self) -> Optimiser:
+        """The optimiser of one start."""
+        if self.optimiser == "adam":
+            return Adam(iterations=self.steps, lr=self.lr)
+        return LBFGS(iterations=self.steps, lr=self.lr, history=self.history, line_search=True)
+
+
+class Direct(Method):
+    """Minimises data misfit and residual over the state in prior coordinates, from small random starts."""
+
+    name = "direct"
+    Config = Config
+    variants = {"lbfgs": Config(), "adam": Config(optimiser="adam", lr=0.02)}
+    capabilities = Capabilities(unconditional=False, uses_prior=False)
+    references = ("liu1989limited", "kingma2015adam")
+    deviations = ("Not a published method: the control that shows what data and equation give without a prior.",)
+
+    @torch.no_grad()
+    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        draws = (self.config.spread * prior.sigma_data * noise(prior.shape) for _ in range(self.config.starts))
+        ends = [self.descend(problem, start) for start in draws]
+        best = torch.stack([self.loss(problem, end) for end in ends]).argmin(0)
+        x = torch.stack(ends, 1)[torch.arange(len(best)), best]
+        if not torch.isfinite(x).all():
+            raise Diverged("direct: the final state is NaN or infinite")
+        return x
+
+    def descend(self, problem: Problem, start: Tensor) -> Tensor:
+        """The end of one optimisation."""
+
+        def objective(x: Tensor, rows: Tensor) -> Tensor:
+            return self.loss(problem if len(rows) == len(start) else problem.rows(rows.tolist()), x)
+
+        return self.config.rule().minimise(objective, start).x
+
+    def loss(self, problem: Problem, x: Tensor) -> Tensor:
+        """(b,): mean square of the misfit beyond the noise of the data, plus weighted mean squares of the residual."""
+        misfit = (excess(problem, x) / observed(problem).counts().to(x).clamp(min=1)).sum(1)
+        if not self.config.zeta_pde:
+            return misfit
+        parts = problem.scaled_residual(x).values()
+        return misfit + self.config.zeta_pde * torch.stack([part.square().mean(1) for part in parts]).sum(0)
