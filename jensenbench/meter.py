@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.denoiser import Denoiser, per_row
 from jensenbench.errors import BudgetExceeded, Diverged
 from jensenbench.problem import Problem
 
@@ -72,7 +72,17 @@ class MeteredDenoiser(Denoiser):
         return result
 
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
-        return self._counted(self._prior.velocity(x, t), x)
+        result = self._counted(self._prior.velocity(x, t), x)
+        self._meter.require_finite(result, f"t = {torch.as_tensor(t).flatten()[0]:.4g}")
+        if self._meter.record:
+            self._record_flow(x, torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x)), result)
+        return result
+
+    def _record_flow(self, x: Tensor, t: Tensor, velocity: Tensor) -> None:
+        """Probes of the states x/t at which the noise level is finite."""
+        x, t, velocity = (values[t > 0].detach() for values in (x, t, velocity))
+        rest = 1 - per_row(t, x)
+        self._meter.probes.append(((1 - t) / t, x / (1 - rest), x + rest * velocity))
 
     def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
         return self._counted(self._prior.score(x, mean_factor, variance), x)

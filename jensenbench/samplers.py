@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from jensenbench.denoiser import Denoiser
 from jensenbench.noise import Noise
 from jensenbench.schedules import Ancestral, ProbabilityFlow, Scaled
+
+Velocity = Callable[[Tensor, float], Tensor]
 
 
 class HeunStep(NamedTuple):
@@ -35,18 +38,31 @@ def heun(denoise: Callable[[Tensor, float], Tensor], x: Tensor, sigma: float, si
     return HeunStep(ode_heun(slope, x, sigma, sigma_next), seen[-1])
 
 
-def ode_euler(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, t_next: float) -> Tensor:
+def ode_euler(velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
     """One step of dx/dt = velocity(x, t)."""
     return x + (t_next - t) * velocity(x, t)
 
 
-def ode_heun(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, t_next: float) -> Tensor:
-    """One second-order step of dx/dt = velocity(x, t); Euler where t_next = 0, at which velocities may be singular."""
+def ode_midpoint(velocity: Velocity, x: Tensor, t: float, t_next: float) -> Tensor:
+    """One second-order step of dx/dt = velocity(x, t) with the velocity in its middle."""
+    middle = (t + t_next) / 2
+    return x + (t_next - t) * velocity(ode_euler(velocity, x, t, middle), middle)
+
+
+def ode_heun(velocity: Velocity, x: Tensor, t: float, t_next: float, *, end: float = 0.0) -> Tensor:
+    """One second-order step of dx/dt = velocity(x, t); Euler where t_next = ``end``, where it may be singular."""
     first = velocity(x, t)
     predicted = x + (t_next - t) * first
-    if t_next == 0:
+    if t_next == end:
         return predicted
     return x + (t_next - t) * (first + velocity(predicted, t_next)) / 2
+
+
+FLOW_STEPS: dict[str, Callable[[Velocity, Tensor, float, float], Tensor]] = {
+    "euler": ode_euler,
+    "midpoint": ode_midpoint,
+    "heun": partial(ode_heun, end=1.0),
+}
 
 
 class FlowRule:

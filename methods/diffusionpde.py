@@ -14,7 +14,7 @@ from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 from jensenbench.samplers import guide, heun
 from jensenbench.schedules import EDMGrid, require_nonnegative
-from methods._losses import any_positive, group_weights, misfit_groups, observed
+from methods._losses import any_positive, excess, group_weights, misfit_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +129,10 @@ class DiffusionPDE(Iterative):
 
     def data_loss(self, problem: Problem, estimate: Tensor) -> Tensor:
         """(b, g): norm of each group's misfit, or half its square beyond what the noise explains."""
-        misfit = misfit_groups(problem, estimate, standard=self.config.squared)
-        if not self.config.squared:
-            return torch.linalg.vector_norm(misfit, dim=2) / self.config.obs_normaliser
-        data = observed(problem)
-        expected = data.counts().to(misfit) * data.noise_std**2
-        return (misfit.square().sum(2) - expected).clamp(min=0) / 2
+        if self.config.squared:
+            return excess(problem, estimate) / 2
+        misfit = misfit_groups(problem, estimate, standard=False)
+        return torch.linalg.vector_norm(misfit, dim=2) / self.config.obs_normaliser
 
     def equation_loss(self, problem: Problem, estimate: Tensor) -> Tensor:
         """(b,): norm of the residual, or half its square in units of the equation's largest term."""

@@ -81,6 +81,21 @@ def test_probes_hold_what_the_network_saw():
     assert torch.equal(answer, result)
 
 
+def test_probes_of_a_flow_are_those_of_its_denoiser():
+    prior, meter = metered(3, record=True)
+    x, t = torch.randn(3, 1, 4), torch.tensor([0.0, 0.2, 0.9])
+    prior.velocity(x, t)
+    ((sigma, seen, answer),) = meter.probes
+    assert torch.allclose(sigma, torch.tensor([4.0, 1 / 9]))
+    assert torch.allclose(answer, Shrink()(seen, sigma), atol=1e-6)
+
+
+def test_a_flow_that_is_not_finite_stops_with_its_time():
+    prior, _ = metered(1)
+    with pytest.raises(Diverged, match=r"t = 0\.7"):
+        prior.velocity(torch.full((1, 1, 4), torch.nan), 0.7)
+
+
 def test_a_prior_answers_every_noise_level():
     prior, x = Shrink(), torch.randn(2, 1, 4, dtype=torch.float64)
     assert torch.equal(prior(x, 0.0), prior(x, 0.002))
