@@ -14,6 +14,7 @@ from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 from jensenbench.samplers import guide, heun
 from jensenbench.schedules import EDMGrid, require_nonnegative
+from methods._detached import Detached
 from methods._losses import any_positive, excess, group_weights, misfit_groups
 
 
@@ -58,25 +59,31 @@ class DiffusionPDE(Iterative):
     variants = {
         "corrected": Config(steps=60, zeta_obs=10, zeta_pde=0.1, scheme="own", squared=True),
         "published": Config(),
+        "detached": Detached(),
     }
     capabilities = Capabilities()
     reduces_to = "edm"
-    references = ("huang2024diffusionpde",)
+    references = ("huang2024diffusionpde", "cheng2025eci", "utkarsh2025pcfm")
     deviations = (
         "Variant `published` follows the code: norms are neither squared nor averaged as in the paper, weights are "
         "those of its configuration files, and its normalisers are constants of 128 x 128 grids.",
         "One gradient of the weighted sum instead of three gradients: the same numbers with fewer backward sweeps.",
         "Variant `corrected`: squared losses, the solver's own residual in units of its largest term, steps no longer "
         "than to zero loss, data met to within their noise exert no pull.",
+        "Variant `detached` is the baseline that the ECI and PCFM papers print as DiffusionPDE: the pull does not pass "
+        "through the network, knows no equation, and diverges on few observations; weighed for a batch of one.",
     )
 
     def skip(self, problem: Problem) -> str | None:
-        if self.config.zeta_pde and self.config.scheme not in problem.pde.schemes:
+        if isinstance(self.config, Config) and self.config.zeta_pde and self.config.scheme not in problem.pde.schemes:
             return f"{problem.pde.name} has no residual of scheme {self.config.scheme!r}"
         return super().skip(problem)
 
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        if isinstance(self.config, Detached):
+            yield from self.config.walk(prior, problem, noise)
+            return
         sigmas = self.config.sigmas().tolist()
         x = sigmas[0] * noise(prior.shape)
         yield x

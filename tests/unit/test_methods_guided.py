@@ -41,7 +41,7 @@ def problem(seed=0, *, rows=3, share=0.4, unit=(1.0, 1.0), noise_std=0.0):
 def few(method, variant, **overrides):
     steps = 12 if "steps" not in overrides else overrides.pop("steps")
     preset = method.variants[variant]
-    quiet = {"zeta_pde": 0.0} if method is DIFFUSIONPDE else {}
+    quiet = {"zeta_pde": 0.0} if hasattr(preset, "zeta_pde") else {}
     return method(dataclasses.replace(preset, steps=steps, **quiet, **overrides))
 
 
@@ -189,3 +189,27 @@ def test_tuned_settings_fit_their_methods(name):
             assert pde in public_modules("pdes")
             method(method_config(method, variant, overrides))
     assert set(tuned.get("trials", {})) <= set(method.variants)
+
+
+def test_detached_pull_knows_no_network_and_depends_on_the_number_of_data():
+    task, estimate = problem(unit=(2.0, 0.3)), normal(5)
+    data = task.observation
+    error = (task.decode(estimate) - data.values) * data.mask / task.scale.reshape(2, 1, 1)
+    expected = 2 / STD * error / data.mask.flatten(1).sum(1).reshape(-1, 1, 1, 1)
+    assert torch.allclose(DIFFUSIONPDE.variants["detached"].pull(task, estimate), expected)
+
+
+def test_detached_baseline_diverges_on_few_data_only():
+    """An observed entry is multiplied by 1 - 2 zeta slope²/n each step beside what the flow does."""
+    worst = [
+        float(few(DIFFUSIONPDE, "detached", zeta_obs=10.0).sample(PRIOR, task, KeyedNoise([(0,)])).abs().max())
+        for task in (problem(rows=1, share=0.1), problem(rows=1, share=1.0))
+    ]
+    assert worst[0] > 1e3
+    assert worst[1] < 10
+
+
+def test_coupled_detached_pull_is_divided_by_the_batch():
+    task, estimate = problem(), normal(5)
+    alone, coupled = (few(DIFFUSIONPDE, "detached", couple_batch=c).config.pull(task, estimate) for c in (False, True))
+    assert torch.allclose(alone, 3 * coupled)
