@@ -112,11 +112,13 @@ class FlowGrid:
 class Ancestral:
     """Coefficients of q(x_{t-1} | x_t, x0) for x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
 
-    Index t = 0 is the cleanest level. ``single`` rounds what the sampler multiplies with to float32.
+    Index t = 0 is the cleanest level. ``single`` rounds what the sampler multiplies with to float32. ``wide`` takes
+    beta_t for the variance of a step, the other choice of Ho et al., section 3.2.
     """
 
     betas: Tensor
     single: bool = False
+    wide: bool = False
 
     @property
     def alphas_bar(self) -> Tensor:
@@ -131,10 +133,15 @@ class Ancestral:
         """Noise levels of x_t / sqrt(abar_t), which the shared denoiser expects."""
         return ((1 - self.alphas_bar) / self.alphas_bar).sqrt()
 
+    @property
+    def posterior_variance(self) -> Tensor:
+        """Var(x_{t-1} | x_t, x0), 0 in the last step."""
+        return self.betas * (1 - self.previous) / (1 - self.alphas_bar)
+
     def coefficients(self) -> dict[str, list[float]]:
-        """Per t: x0 = recip x - recip_m1 eps; next mean = mean_x0 x0 + mean_x x; its std (0 in the last step)."""
+        """Per t: x0 = recip x - recip_m1 eps; next mean = mean_x0 x0 + mean_x x; its std, not used at t = 0."""
         bar, previous, beta = self.alphas_bar, self.previous, self.betas
-        variance = beta * (1 - previous) / (1 - bar)
+        variance = beta if self.wide else self.posterior_variance
         values = {
             "recip": (1 / bar).sqrt(),
             "recip_m1": (1 / bar - 1).sqrt(),
@@ -280,6 +287,13 @@ def respaced(betas: Tensor, steps: int) -> Tensor:
 def linear_betas(steps: int, first: float, last: float) -> Tensor:
     """(steps,) betas from first/steps to last/steps: 1e-4 to 0.02 for 1000 steps of the usual 0.1 and 20."""
     return torch.linspace(first / steps, last / steps, steps, dtype=torch.float64)
+
+
+def cosine_betas(steps: int, *, offset: float = 0.008, largest: float = 0.999) -> Tensor:
+    """(steps,) betas of abar(t) = cos²(pi/2 (t/steps + offset)/(1 + offset)), capped (arXiv 2102.09672)."""
+    share = torch.linspace(0, steps, steps + 1, dtype=torch.float64) / steps
+    alphas_bar = torch.cos(math.pi / 2 * (share + offset) / (1 + offset)).square()
+    return (1 - alphas_bar[1:] / alphas_bar[:-1]).clamp(max=largest)
 
 
 def require_steps(steps: int) -> None:

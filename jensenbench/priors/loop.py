@@ -66,6 +66,11 @@ class LoopSettings:
         if not self.weight_decay >= 0:
             raise UserError(f"weight_decay = {self.weight_decay!r} must not be negative")
 
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Decays of AdamW's moments."""
+        return 0.9, 0.99
+
     def rate(self, step: int) -> float:
         """Learning rate of a step: flat, then a half cosine."""
         falling = max(0.0, step / self.steps - self.flat) / max(1 - self.flat, 1e-9)
@@ -149,7 +154,7 @@ class Loop:
         self.rows = parallel.share(settings.batch)
         self.optimiser = torch.optim.AdamW(
             [weight for weight in module.parameters() if weight.requires_grad],
-            lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay,
+            lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay,
         )  # fmt: skip
         self.progress, self.seconds_before = Progress(), 0.0
         self._check, self._guard = check, guard

@@ -63,13 +63,15 @@ def fit(
     state_dir: Path,
     meta: dict[str, Any],
 ) -> Fitted:
-    """Let the method learn; what it raises becomes the fit's status."""
+    """Let the method learn; that it skips the problem, or what it raises, becomes the fit's status."""
     if pairs is not None and pairs.status != "ok":
         return Fitted(pairs.status, f"teacher pairs: {pairs.reason}", meta=meta)
     kind = load_method(entry.method)
     method = kind(kind.Config(fit=entry.fit))
     states = prior.codec.encode(dataset.split("train")).to(device)
     problem = Problem(dataset.pde, "unconditional", prior.codec, scale=dataset.field_std, term_scale=dataset.term_scale)
+    if method.capabilities.unconditional and (reason := method.skip(problem)) is not None:
+        return Fitted("skipped", reason, meta=meta)
     try:
         module = method.fit(prior.on(device), problem, states, state_dir=state_dir, seed=seed, pairs=pairs)
     except Exception as error:  # a plug-in's mistake is a row of the table

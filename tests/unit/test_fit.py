@@ -72,7 +72,14 @@ class Failing(Learner):
         raise Diverged("step 3")
 
 
-PLUGINS: dict[str, type[Method]] = {"learner": Learner, "failing": Failing}
+class Refusing(Failing):
+    name = "refusing"
+
+    def skip(self, problem):
+        return "not this equation"
+
+
+PLUGINS: dict[str, type[Method]] = {"learner": Learner, "failing": Failing, "refusing": Refusing}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +97,7 @@ def tier():
 
 @pytest.fixture
 def learning(tier):
-    """The tier with the two methods, two variants each."""
+    """The tier with these methods, two variants each."""
     return replace(tier, methods={name: {"plain": VariantEntry(), "strong": VariantEntry()} for name in PLUGINS})
 
 
@@ -130,9 +137,9 @@ def run_sample(tier, layout, fitted, out, key):
 
 
 def test_variants_share_the_fit_of_their_settings(learning):
-    assert len(learning.cells) == 4
-    assert {entry.method for entry in learning.fits.values()} == {"learner", "failing"}
-    assert len(learning.fits) == 2
+    assert len(learning.cells) == 2 * len(PLUGINS)
+    assert {entry.method for entry in learning.fits.values()} == set(PLUGINS)
+    assert len(learning.fits) == len(PLUGINS)
     (shared,) = learning.pairs.values()
     assert shared.settings == PAIRS
 
@@ -164,6 +171,13 @@ def test_a_failed_fit_is_a_row_with_its_reason(learning, layout, tmp_path):
     fitted = run_fit(learning, layout, tmp_path, "failing")
     for attributes, fields in run_sample(learning, layout, fitted, tmp_path / "a.h5", "failing/plain").values():
         assert (attributes["status"], attributes["reason"], fields) == ("diverged", "fit: step 3", None)
+
+
+def test_a_problem_that_the_method_skips_is_not_fitted(learning, layout, tmp_path):
+    fitted = run_fit(learning, layout, tmp_path, "refusing")
+    assert (load_fit(fitted).status, load_fit(fitted).reason) == ("skipped", "not this equation")
+    for attributes, fields in run_sample(learning, layout, fitted, tmp_path / "a.h5", "refusing/plain").values():
+        assert (attributes["status"], attributes["reason"], fields) == ("skipped", "not this equation", None)
 
 
 def test_failed_pairs_fail_the_fit(learning, layout, tmp_path, monkeypatch):
