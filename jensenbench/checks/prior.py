@@ -9,6 +9,7 @@ from torch import Tensor
 from jensenbench.checks.report import Check, Report
 from jensenbench.denoiser import Denoiser
 from jensenbench.noise import generator_of
+from jensenbench.samplers import extrapolate, interpolate
 
 LEVELS = (0.05, 0.5, 2.0, 10.0)
 STANDARD_ERRORS = 4.0
@@ -47,7 +48,14 @@ def check_prior(denoiser: Denoiser, states: Tensor, *, exact: bool, seed: int = 
     dtype = torch.float64 if exact else torch.float32
     noise = torch.randn(states.shape, generator=generator_of((seed, "check")), dtype=torch.float64)
     case = _Case(denoiser, states.to(dtype), noise.to(dtype), exact)
-    checks = [_mean_limit(case), _clean_limit(case), _kept_dtype(case), _independent_rows(case), *_range_rules(case)]
+    checks = [
+        _mean_limit(case),
+        _clean_limit(case),
+        _kept_dtype(case),
+        _independent_rows(case),
+        *_range_rules(case),
+        _flow(case),
+    ]
     if exact:
         checks.extend(_jacobian(case))
     for sigma in LEVELS:
@@ -111,6 +119,18 @@ def _range_rules(case: _Case) -> list[Check]:
         checks.append(Check("below sigma_min", value <= 1e-6, value, "D(x; sigma_min/4) - D(x; sigma_min)"))
     finite = all(bool(torch.isfinite(prior(x, sigma)).all()) for sigma in (0.0, 1e-8, 1e4, torch.inf))
     return [*checks, Check("finite for every sigma", finite, None, "sigma = 0, 1e-8, 1e4, inf")]
+
+
+def _flow(case: _Case) -> Check:
+    """The velocity of x_t = (1-t) eps + t x1 belongs to the same D, and is regular at noise and at states."""
+    prior, eps, x1 = case.prior, case.noise[:4], case.states[:4]
+    errors = [prior.velocity(eps, 0.0) - prior.velocity(eps, 1e-9), prior.velocity(x1, 1.0) - x1]
+    for t in (0.05, 0.5, 0.95):
+        x = interpolate(eps, x1, t)
+        errors.append(extrapolate(x, prior.velocity(x, t), t) - prior(x / t, (1 - t) / t))
+    value = max(float(error.abs().max()) for error in errors)
+    allowed = (1e-6 if case.exact else 1e-3) * (1 + case.size)
+    return Check("flow from t = 0 to 1", value <= allowed, value, f"largest deviation from D, allowed {allowed:.3g}")
 
 
 def _jacobian(case: _Case) -> list[Check]:

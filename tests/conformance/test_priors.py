@@ -77,6 +77,14 @@ class Identity(Wrong):
         return x
 
 
+class Slow(Wrong):
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.inner.denoise(x, sigma)
+
+    def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
+        return super().velocity(x, 0.99 * torch.as_tensor(t))
+
+
 @pytest.mark.parametrize(
     ("spoil", "law"),
     [
@@ -85,6 +93,7 @@ class Identity(Wrong):
         (Double, "dtype kept"),
         (Coupled, "rows independent"),
         (Skewed, "Jacobian symmetric"),
+        (Slow, "flow from t = 0 to 1"),
         (Identity, "mean as sigma -> inf"),
         (Identity, "error orthogonal to x_t"),
     ],
