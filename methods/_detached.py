@@ -19,12 +19,12 @@ class Detached(FlowGrid):
     """Euler steps along the flow, with a pull on the observed entries that does not pass through the network.
 
     x <- x + v dt - zeta_obs grad of the mean squared misfit of x + (1-t) v with respect to that estimate, where v is
-    the mean of the velocities of x at both ends of the step. The pull is constant in time, there is no equation term,
-    and it diverges where 2 zeta_obs exceeds twice the number of observed entries (arXiv 2412.01786, public code).
+    the mean of the velocities of x at both ends of the step. The weight is constant in time, there is no equation
+    term, and it diverges where zeta_obs exceeds the number of observed entries (arXiv 2412.01786, public code).
 
     Attributes:
-        zeta_obs: weight of the mean squared misfit, in units of each field's standard deviation.
-        couple_batch: divide by the size of the batch too, as the code does.
+        zeta_obs: weight of the mean squared misfit in prior coordinates, where fields have the std ``sigma_data``.
+        couple_batch: divide by the size of the batch too, as the code does: it prints results for 256 states.
     """
 
     zeta_obs: float = 200.0
@@ -42,12 +42,12 @@ class Detached(FlowGrid):
             velocity = prior.velocity(x, t)
             if t_next < 1:
                 velocity = (velocity + prior.velocity(x, t_next)) / 2
-            pull = self.pull(problem, extrapolate(x, velocity, t))
+            pull = prior.sigma_data**2 * self.pull(problem, extrapolate(x, velocity, t))
             x = extrapolate(x, velocity, t, end=t_next) - self.zeta_obs * pull
             yield x
 
     def pull(self, problem: Problem, estimate: Tensor) -> Tensor | float:
-        """Gradient of the mean squared misfit of the estimate of x1; 0 without data."""
+        """Gradient of the mean squared misfit of the estimate of x1, in units of each field's std; 0 without data."""
         if problem.observation is None:
             return 0.0
         count = observed(problem).counts().to(estimate).sum(1).clamp(min=1)

@@ -17,6 +17,7 @@ def test_states(case):
     prior = toy_prior(FIXTURE, FIXTURE.parameter(case, "denoiser"), channels=False)
     mask, value = (FIXTURE[name][None, None] for name in ("mask", "value"))
     problem = plain_problem(SHAPE, mask_observation(mask, value, (FIXTURE.config["batch"], *SHAPE)))
+    problem.scale = torch.tensor([prior.sigma_data], dtype=torch.float64)
     settings = Detached(steps=FIXTURE.parameter(case, "N"), zeta_obs=FIXTURE.parameter(case, "eta"), couple_batch=True)
     draws = Replay([FIXTURE[f"{case}/noise"][:, None]])
     states = list(DiffusionPDE(settings).steps(prior, problem, draws))
