@@ -6,6 +6,8 @@ from jensenbench.errors import UnknownName
 from jensenbench.samplers import AncestralRule, ScaledRule
 from jensenbench.schedules import Scaled, VPGrid, require_nonnegative, require_steps
 
+VARIANCES = ("measured", "scaled")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published(VPGrid):
@@ -73,12 +75,20 @@ class InverseBench:
 
 @dataclass(frozen=True, kw_only=True)
 class Corrected(VPGrid):
-    """Ancestral steps with :meth:`DPS.posterior_mean`; ``zeta`` scales the pull, 1 by derivation."""
+    """Ancestral steps with :meth:`DPS.posterior_mean`; ``zeta`` scales the pull, 1 by derivation.
+
+    Attributes:
+        variance: of the data given x_t, beside their noise: "measured" along the misfit, or "scaled", r² of Song et
+            al. (2023) for data of unit variance.
+    """
 
     steps: int = 60
     levels: str = "edm"
     zeta: float = 1.0
+    variance: str = "measured"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_nonnegative("zeta", self.zeta)
+        if self.variance not in VARIANCES:
+            raise UnknownName("variance", self.variance, VARIANCES)

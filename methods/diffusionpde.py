@@ -1,54 +1,19 @@
 """DiffusionPDE (Huang et al., NeurIPS 2024, arXiv 2406.17763), as its code runs it, and corrected."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.errors import UserError
 from jensenbench.method import Capabilities, Iterative
 from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 from jensenbench.samplers import guide, heun
-from jensenbench.schedules import EDMGrid, require_nonnegative
 from methods._detached import Detached
+from methods._diffusionpde_settings import Config
 from methods._losses import any_positive, excess, group_weights, misfit_groups
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(EDMGrid):
-    """Weights and form of the losses on top of Heun's sampler.
-
-    Attributes:
-        zeta_obs: weight of the data misfit, one number or one for each field.
-        zeta_pde: weight of the equation's residual, used after the share ``switch`` of the steps.
-        late_obs: factor of ``zeta_obs`` from then on.
-        obs_normaliser, pde_normaliser: constants by which the norms are divided.
-        scheme: residual that guides.
-        squared: half squared norms of data in field stds and of the residual in units of the equation's
-            largest term (their means times the number of entries, so that weights hold on any grid),
-            instead of norms in physical units; a step then goes no further than to zero loss.
-    """
-
-    steps: int = 2000
-    zeta_obs: float | tuple[float, ...] = 1.0
-    zeta_pde: float = 1.0
-    switch: float = 0.8
-    late_obs: float = 0.1
-    obs_normaliser: float = 1.0
-    pde_normaliser: float = 16384.0
-    scheme: str = "diffusionpde"
-    squared: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("zeta_obs", "zeta_pde", "switch", "late_obs"):
-            require_nonnegative(name, getattr(self, name))
-        if self.obs_normaliser <= 0 or self.pde_normaliser <= 0:
-            raise UserError(f"normalisers {self.obs_normaliser}, {self.pde_normaliser} must be positive")
 
 
 class DiffusionPDE(Iterative):
@@ -58,12 +23,15 @@ class DiffusionPDE(Iterative):
     Config = Config
     variants = {
         "corrected": Config(steps=60, zeta_obs=10, zeta_pde=0.1, scheme="own", squared=True),
+        "scaled": Config(
+            steps=60, zeta_obs=10, zeta_pde=0.1, switch=0, late_obs=1, scheme="own", squared=True, scaled=True
+        ),
         "published": Config(),
         "detached": Detached(),
     }
     capabilities = Capabilities()
     reduces_to = "edm"
-    references = ("huang2024diffusionpde", "cheng2025eci", "utkarsh2025pcfm")
+    references = ("huang2024diffusionpde", "song2023pigdm", "cheng2025eci", "utkarsh2025pcfm")
     deviations = (
         "Variant `published` follows the code: norms are neither squared nor averaged as in the paper, weights are "
         "those of its configuration files, and its normalisers are constants of 128 x 128 grids.",
@@ -107,39 +75,41 @@ class DiffusionPDE(Iterative):
     def guided(self, prior: Denoiser, problem: Problem, x: Tensor, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """Heun's next state, the gradient of the loss of step i with respect to x, and its length (b,)."""
         sigma, sigma_next = self.config.sigmas()[i : i + 2].tolist()
+        spread = self.config.spread(sigma, prior.sigma_data)
 
         def evaluate(state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             step = heun(prior, state, sigma, sigma_next)
-            loss = self.loss(problem, step.denoised, i)
+            loss = self.loss(problem, step.denoised, i, spread)
             return loss, loss, step.x
 
         gradient, loss, stepped = guide(prior, x, evaluate)
-        return stepped, gradient, self.length(loss, gradient)
+        return stepped, gradient, self.length(loss, gradient, self.config.reach(sigma, sigma_next))
 
-    def length(self, loss: Tensor, gradient: Tensor) -> Tensor:
-        """1, or less where that would overshoot: Polyak's step 2L/|g|² takes a linear model of sqrt(L) to zero."""
+    def length(self, loss: Tensor, gradient: Tensor, reach: float) -> Tensor:
+        """``reach``, or less where it would overshoot: Polyak's 2L/|g|² takes a linear model of sqrt(L) to zero."""
         if not self.config.squared:
-            return torch.ones_like(loss)
+            return torch.full_like(loss, reach)
         steepness = gradient.square().flatten(1).sum(1)
-        return (2 * loss / torch.where(steepness > 0, steepness, torch.inf)).clamp(max=1)
+        return (2 * loss / torch.where(steepness > 0, steepness, torch.inf)).clamp(max=reach)
 
-    def loss(self, problem: Problem, estimate: Tensor, i: int) -> Tensor:
-        """Weighted loss (b,) of the estimate of x0 in step i."""
+    def loss(self, problem: Problem, estimate: Tensor, i: int, spread: float = 1.0) -> Tensor:
+        """Weighted loss (b,) of the estimate of x0 in step i, whose variance is ``spread`` where losses are scaled."""
         total = estimate.new_zeros(len(estimate))
         if problem.observation is not None:
             data = self.data_loss(problem, estimate)
             factor = self.config.late_obs if self.late(i) else 1.0
-            total = total + data @ (factor * group_weights(self.config.zeta_obs, data))
+            variance = spread + problem.observation.noise_std**2 if self.config.scaled else 1.0
+            total = total + data @ (factor / variance * group_weights(self.config.zeta_obs, data))
         if self.late(i) and self.config.zeta_pde:
-            total = total + self.config.zeta_pde * self.equation_loss(problem, estimate)
+            total = total + self.config.zeta_pde / spread * self.equation_loss(problem, estimate)
         return total
 
     def data_loss(self, problem: Problem, estimate: Tensor) -> Tensor:
         """(b, g): norm of each group's misfit, or half its square beyond what the noise explains."""
         if self.config.squared:
             return excess(problem, estimate) / 2
-        misfit = misfit_groups(problem, estimate, standard=False)
-        return torch.linalg.vector_norm(misfit, dim=2) / self.config.obs_normaliser
+        norms = torch.linalg.vector_norm(misfit_groups(problem, estimate, standard=False), dim=2)
+        return norms / self.config.obs_normaliser
 
     def equation_loss(self, problem: Problem, estimate: Tensor) -> Tensor:
         """(b,): norm of the residual, or half its square in units of the equation's largest term."""

@@ -12,7 +12,7 @@ from jensenbench.noise import Noise
 from jensenbench.optim import LBFGS, Adam, Optimiser
 from jensenbench.problem import Problem
 from jensenbench.schedules import require_nonnegative
-from methods._losses import excess, observed
+from methods._losses import excess, observed, residual_loss
 
 OPTIMISERS = ("adam", "lbfgs")
 
@@ -88,5 +88,4 @@ class Direct(Method):
         misfit = (excess(problem, x) / observed(problem).counts().to(x).clamp(min=1)).sum(1)
         if not self.config.zeta_pde:
             return misfit
-        parts = problem.scaled_residual(x).values()
-        return misfit + self.config.zeta_pde * torch.stack([part.square().mean(1) for part in parts]).sum(0)
+        return misfit + self.config.zeta_pde * residual_loss(problem, x)

@@ -21,16 +21,23 @@ class DPS(Iterative):
 
     name = "dps"
     Config = Published
-    variants = {"corrected": Corrected(), "published": Published(), "inversebench": InverseBench()}
+    variants = {
+        "corrected": Corrected(),
+        "scaled": Corrected(variance="scaled"),
+        "published": Published(),
+        "inversebench": InverseBench(),
+    }
     capabilities = Capabilities()
     reduces_to = "ddpm"
-    references = ("chung2023dps", "zheng2025inversebench", "rozet2024moment")
+    references = ("chung2023dps", "zheng2025inversebench", "rozet2024moment", "song2023pigdm")
     deviations = (
         "The misfit is in units of each field's standard deviation instead of pixel values in [-1, 1].",
         "One norm a state instead of one over the batch; the published sampler runs on batches of one only.",
         "E[x0 | x_t] is not cut to [-1, 1]: fields are not bounded like pixels.",
         "Variant `corrected`: the likelihood of the data given x_t has the variance noise² + sigma² e'AJA'e/e'e, "
         "measured along the misfit e, instead of a fixed step; squared norm; 60 levels of the EDM grid.",
+        "Variant `scaled`: the same with the variance r² = sigma²/(sigma² + sigma_data²) of pseudo-inverse guidance, "
+        "and a pull no longer than to zero misfit.",
     )
 
     @torch.no_grad()
@@ -80,7 +87,8 @@ class DPS(Iterative):
         """E[x0 | x, y] by Tweedie's formula with p(y | x) ~ N(A D, (noise² + r²) I), e = A D - y, J = dD/dx.
 
         D - sigma² J'A'e/(noise² + r²), where r² = sigma² e'AJA'e/e'e is the variance that A x0 has
-        along e given x, since Cov(x0 | x) = sigma² J (arXiv 2405.13712). Exact for isotropic laws.
+        along e given x, since Cov(x0 | x) = sigma² J (arXiv 2405.13712). Exact for isotropic laws. With scaled
+        variance r² = sigma²/(sigma² + sigma_data²), and the step goes no further than to zero misfit.
         """
 
         def evaluate(state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,8 +97,14 @@ class DPS(Iterative):
             return misfit.square().sum(1) / 2, denoised, misfit
 
         gradient, denoised, misfit = guide(prior, x, evaluate)
-        change = misfit - misfit_groups(problem, denoised - gradient, standard=True).flatten(1)
-        spread = observed(problem).noise_std ** 2 * misfit + sigma**2 * change
-        along = (misfit * spread).sum(1).clamp(min=misfit.norm(dim=1) * spread.norm(dim=1) / OVERSHOOT)
-        pull = sigma**2 * misfit.square().sum(1) / torch.where(along > 0, along, torch.inf)
+        squares, noise = misfit.square().sum(1), observed(problem).noise_std
+        if self.config.variance == "scaled":
+            steepness = gradient.square().flatten(1).sum(1)
+            reach = squares / torch.where(steepness > 0, steepness, torch.inf)
+            pull = reach.clamp(max=sigma**2 / (noise**2 + sigma**2 / (sigma**2 + prior.sigma_data**2)))
+        else:
+            change = misfit - misfit_groups(problem, denoised - gradient, standard=True).flatten(1)
+            spread = noise**2 * misfit + sigma**2 * change
+            along = (misfit * spread).sum(1).clamp(min=misfit.norm(dim=1) * spread.norm(dim=1) / OVERSHOOT)
+            pull = sigma**2 * squares / torch.where(along > 0, along, torch.inf)
         return denoised - self.config.zeta * per_row(pull, x) * gradient

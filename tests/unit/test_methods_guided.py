@@ -70,16 +70,34 @@ def test_one_guided_heun_step_in_closed_form(seed, i, zeta_a, zeta_u, late):
     assert torch.equal(length, torch.ones(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("variant", ["corrected", "scaled"])
 @settings(deadline=None, max_examples=30)
 @given(seed=SEED, sigma=st.floats(0.01, 50), noise_std=st.sampled_from([0.0, 0.05, 1.0]))
-def test_posterior_mean_is_exact_for_an_isotropic_law(seed, sigma, noise_std):
+def test_posterior_mean_is_exact_for_an_isotropic_law(variant, seed, sigma, noise_std):
     task = problem(seed, unit=(2.0, 0.3), noise_std=noise_std)
     x = normal(seed) * (sigma**2 + STD**2) ** 0.5
     variance = sigma**2 * STD**2 / (sigma**2 + STD**2)
     gain = variance / (variance + (STD * noise_std) ** 2)
     mean = PRIOR(x, sigma)
     expected = torch.where(task.observation.mask, mean + gain * (task.encode(task.observation.values) - mean), mean)
-    assert torch.allclose(DPS(DPS.variants["corrected"]).posterior_mean(PRIOR, task, x, sigma), expected, atol=1e-10)
+    assert torch.allclose(DPS(DPS.variants[variant]).posterior_mean(PRIOR, task, x, sigma), expected, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEED)
+def test_the_last_scaled_step_ends_in_the_posterior_mean_of_an_isotropic_law(seed):
+    task = problem(seed, unit=(2.0, 0.3))
+    method = few(DIFFUSIONPDE, "scaled", steps=10, zeta_obs=1.0)
+    sigma = method.config.sigmas()[9].item()
+    x = normal(seed) * (sigma**2 + STD**2) ** 0.5
+    stepped, gradient, length = method.guided(PRIOR, task, x, 9)
+    expected = torch.where(task.observation.mask, task.encode(task.observation.values), PRIOR(x, sigma))
+    assert torch.allclose(stepped - length.reshape(-1, 1, 1, 1) * gradient, expected, atol=1e-9)
+
+
+def test_scaled_losses_are_squared_ones():
+    with pytest.raises(UserError, match="squared: true"):
+        dataclasses.replace(DIFFUSIONPDE.variants["published"], scaled=True)
 
 
 @pytest.mark.parametrize("noise_std", [0.0, 1.0])
