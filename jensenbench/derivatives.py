@@ -16,6 +16,7 @@ from jensenbench.noise import generator_of
 Residual = Callable[
     [Tensor], Tensor
 ]  # states (b, C, *grid) to (b, ..., *points), as many axes of points as of the grid
+ENTRIES = 2**23  # of all states that are differentiated at a time, for memory
 NEGLIGIBLE = 1e-12  # of the largest derivative: round-off of a transform
 
 
@@ -36,9 +37,12 @@ def directions(residual: Residual, mask: Tensor) -> Tensor:
 
 
 def jacobian_products(residual: Residual, x: Tensor, tangents: Tensor) -> Iterator[Tensor]:
-    """J t of every state for each of the tangents (k, C, *grid): exact, by forward differentiation."""
-    for tangent in tangents.to(x):
-        yield torch.func.jvp(residual, (x,), (tangent.expand_as(x).contiguous(),))[1]
+    """J t of every state for each of the tangents (k, C, *grid): exact, by forward differentiation of many at once."""
+    count = max(1, ENTRIES // max(1, x.numel()))
+    for part in tangents.to(x).split(count):
+        rows = part.repeat_interleave(len(x), 0)
+        products = torch.func.jvp(residual, (x.repeat(len(part), *[1] * (x.ndim - 1)),), (rows,))[1]
+        yield from products.unflatten(0, (len(part), len(x)))
 
 
 def jacobian_diagonal(residual: Residual, x: Tensor, sets: Tensor, tangents: Tensor | None = None) -> Tensor:

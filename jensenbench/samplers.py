@@ -96,13 +96,17 @@ def raise_noise(x: Tensor, sigma: float, gamma: float, xi: Tensor, *, inflation:
 
 
 class AncestralRule:
-    """q(x_{t-1} | x_t, x0) with the network's estimate for x0 (arXiv 2006.11239, eq. 7 and 15)."""
+    """q(x_{t-1} | x_t, x0) with the network's estimate for x0 (arXiv 2006.11239, eq. 7 and 15).
+
+    ``sigmas``: noise levels in the order in which they are visited, the end included.
+    """
 
     start = 1.0
 
     def __init__(self, schedule: Ancestral):
         self.order, self._at = range(len(schedule.betas))[::-1], schedule.coefficients()
         self._bar, self._sigma = schedule.alphas_bar.tolist(), schedule.sigmas.tolist()
+        self._beta, self.sigmas = schedule.betas.tolist(), [*self._sigma[::-1], 0.0]
 
     def level(self, x: Tensor, t: int) -> tuple[Tensor, float]:
         """State and sigma as the shared denoiser expects them."""
@@ -119,14 +123,29 @@ class AncestralRule:
         xi = noise(x.shape[1:])
         return mean + self._at["std"][t] * xi if t else mean
 
+    def noised(self, x0: Tensor, steps: int, noise: Noise) -> Tensor:
+        """Draw from q(x | x0) at the level that the sampler has reached after so many steps; x0 after the last."""
+        bar = [1.0, *self._bar][len(self._bar) - steps]
+        return bar**0.5 * x0 + (1 - bar) ** 0.5 * noise(x0.shape[1:])
+
+    def renoise(self, x: Tensor, t: int, noise: Noise) -> Tensor:
+        """Draw x_t from x_{t-1}, which undoes step t in law."""
+        return (1 - self._beta[t]) ** 0.5 * x + self._beta[t] ** 0.5 * noise(x.shape[1:])
+
 
 class ScaledRule:
-    """Euler steps of the reverse SDE, or of its probability flow, for x_t = s (x0 + sigma eps) (arXiv 2503.11043)."""
+    """Euler steps of the reverse SDE, or of its probability flow, for x_t = s (x0 + sigma eps) (arXiv 2503.11043).
 
-    def __init__(self, schedule: Scaled, *, stochastic: bool):
+    With ``quiet_end`` the noise of the last step is drawn, and not used. ``sigmas``: levels as they are visited.
+    """
+
+    def __init__(self, schedule: Scaled, *, stochastic: bool, quiet_end: bool = False):
         self.order, self.start, self._stochastic = range(len(schedule.drift)), schedule.start, stochastic
+        self._noisy = self.order[:-1] if quiet_end else self.order
         self._kappa, self._f = schedule.drift.tolist(), schedule.diffusion.tolist()
         self._s, self._sigma = schedule.scales.tolist(), schedule.sigmas.tolist()
+        self.sigmas = self._sigma
+        self._forward, self._added = schedule.forward_drift.tolist(), schedule.forward_diffusion.tolist()
 
     def denoise(self, prior: Denoiser, x: Tensor, i: int) -> Tensor:
         return prior(x / self._s[i], self._sigma[i])
@@ -136,7 +155,16 @@ class ScaledRule:
         score = (denoised - x / self._s[i]) / (self._sigma[i] ** 2 * self._s[i])
         if not self._stochastic:
             return self._kappa[i] * x + self._f[i] / 2 * score
-        return self._kappa[i] * x + self._f[i] * score + self._f[i] ** 0.5 * noise(x.shape[1:])
+        mean, xi = self._kappa[i] * x + self._f[i] * score, noise(x.shape[1:])
+        return mean + self._f[i] ** 0.5 * xi if i in self._noisy else mean
+
+    def noised(self, x0: Tensor, steps: int, noise: Noise) -> Tensor:
+        """Draw s (x0 + sigma eps) at the level that the sampler has reached after so many steps."""
+        return self._s[steps] * (x0 + self._sigma[steps] * noise(x0.shape[1:]))
+
+    def renoise(self, x: Tensor, i: int, noise: Noise) -> Tensor:
+        """One Euler step of the forward SDE back over the interval of step i, with the coefficients where it starts."""
+        return self._forward[i] * x + self._added[i] ** 0.5 * noise(x.shape[1:])
 
 
 def guide(prior: Denoiser, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -169,12 +169,24 @@ class Scaled:
 
     @classmethod
     def vp(
-        cls, steps: int, *, beta_d: float = 19.9, beta_min: float = 0.1, last: float = 1e-3, sigma_end: float = 0.01
+        cls,
+        steps: int,
+        *,
+        beta_d: float = 19.9,
+        beta_min: float = 0.1,
+        last: float = 1e-3,
+        sigma_end: float | None = 0.01,
     ) -> Self:
-        """1 + sigma² = exp(beta_d t²/2 + beta_min t) = 1/s²; t linear from 1 to ``last``, then to sigma_end."""
-        exponent = math.log1p(sigma_end**2)
-        end = (math.sqrt(beta_min**2 + 2 * beta_d * exponent) - beta_min) / beta_d
-        t = torch.cat([torch.linspace(1, last, steps, dtype=torch.float64), torch.tensor([end], dtype=torch.float64)])
+        """1 + sigma² = exp(beta_d t²/2 + beta_min t) = 1/s²; t linear from 1 to ``last``, then to sigma_end.
+
+        Without ``sigma_end`` one more equal step follows, which ends at a time slightly below zero (CoCoGen).
+        """
+        t = torch.linspace(1, last, steps, dtype=torch.float64)
+        if sigma_end is None:
+            end = 2 * t[-1] - t[-2]
+        else:
+            end = t.new_tensor((math.sqrt(beta_min**2 + 2 * beta_d * math.log1p(sigma_end**2)) - beta_min) / beta_d)
+        t = torch.cat([t, end[None]])
         rate, level = beta_d * t + beta_min, beta_d * t.square() / 2 + beta_min * t
         sigma = torch.expm1(level).sqrt()
         scale = torch.exp(-level / 2)
@@ -195,8 +207,21 @@ class Scaled:
     @property
     def diffusion(self) -> Tensor:
         """f_i = 2 s² sigma' sigma dt, the variance added in step i."""
-        rate = 2 * self.scales.square() * self.sigma_slopes * self.sigmas
-        return (-rate[:-1] * self.times.diff()).clamp(min=0)
+        return (-self._rate[:-1] * self.times.diff()).clamp(min=0)
+
+    @property
+    def forward_drift(self) -> Tensor:
+        """Factor of x in a step of the forward SDE from t_{i+1} back to t_i."""
+        return 1 - self.log_scale_slopes[1:] * self.times.diff()
+
+    @property
+    def forward_diffusion(self) -> Tensor:
+        """Variance that this step adds."""
+        return (-self._rate[1:] * self.times.diff()).clamp(min=0)
+
+    @property
+    def _rate(self) -> Tensor:
+        return 2 * self.scales.square() * self.sigma_slopes * self.sigmas
 
 
 FLOWS = ("edm", "vp", "subvp", "flow")

@@ -100,13 +100,17 @@ class Fixture:
         return error
 
 
-def toy_prior(fixture: Fixture, which: str, *, family: str = "", channels: bool = True) -> Denoiser:
+def toy_prior(
+    fixture: Fixture, which: str, *, family: str = "", channels: bool = True, solution_first: bool = False
+) -> Denoiser:
     """Toy "A" (isotropic Gaussian) or "B" (Gaussian mixture); ``family`` selects ``gm_means_<family>``.
 
     ``channels``: whether recorded states have a channel axis; else the prior's states get one of size 1.
+    ``solution_first``: whether that axis has the other order than the suite's states.
     """
     suffix = f"_{family}" if family else ""
     means = fixture[f"gm_means{suffix}"] if channels else fixture[f"gm_means{suffix}"][:, None]
+    means = means.flip(1) if solution_first else means
     if which == "A":
         return GaussianPrior.isotropic(tuple(means.shape[1:]), float(fixture["g_sd"]))
     return MixturePrior(means, fixture[f"gm_weights{suffix}"], float(fixture["gm_tau"]))

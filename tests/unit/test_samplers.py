@@ -80,13 +80,49 @@ def walk(rule, prior, rows=200):
         ScaledRule(Scaled.vp(1000), stochastic=True),
         ScaledRule(Scaled.vp(1000), stochastic=False),
         ScaledRule(Scaled.edm(1000), stochastic=False),
+        ScaledRule(Scaled.vp(1000, sigma_end=None), stochastic=True, quiet_end=True),
     ],
-    ids=["ancestral", "ancestral-edm", "vp-sde", "vp-ode", "edm-ode"],
+    ids=["ancestral", "ancestral-edm", "vp-sde", "vp-ode", "edm-ode", "vp-sde-quiet"],
 )
 def test_sampler_reproduces_an_isotropic_gaussian(rule):
     x = walk(rule, GaussianPrior.isotropic(SHAPE, 0.5))
     assert float(x.std()) == pytest.approx(0.5, rel=0.03)  # 4 standard errors of 7200 entries
     assert abs(float(x.mean())) < 4 * 0.5 / x.numel() ** 0.5
+
+
+RULES = [AncestralRule(VPGrid(steps=60, levels="edm").schedule()), ScaledRule(Scaled.vp(4000), stochastic=True)]
+
+
+def moments(draw):
+    """Factor of the state and variance of an affine draw ``draw(x, noise)``."""
+    one, none = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    return float(draw(one, lambda shape: none)), float(draw(none, lambda shape: one)) ** 2
+
+
+@pytest.mark.parametrize(("rule", "error"), [(RULES[0], 1e-12), (RULES[1], 1e-4)], ids=["ancestral", "scaled"])
+def test_renoising_undoes_a_step_in_law(rule, error):
+    """Noised to a level and re-noised by a step is noised to the level before; Euler steps by their order."""
+    for done, i in enumerate(rule.order[:-1]):
+        factor, variance = moments(lambda x, noise, k=done + 1: rule.noised(x, k, noise))
+        back, added = moments(lambda x, noise, i=i: rule.renoise(x, i, noise))
+        expected = moments(lambda x, noise, k=done: rule.noised(x, k, noise))
+        assert back * factor == pytest.approx(expected[0], rel=error)
+        assert back**2 * variance + added == pytest.approx(expected[1], rel=error, abs=error)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["ancestral", "scaled"])
+def test_noised_states_have_the_levels_that_a_rule_visits(rule):
+    assert len(rule.sigmas) == len(rule.order) + 1
+    for done, sigma in enumerate(rule.sigmas):
+        factor, variance = moments(lambda x, noise, k=done: rule.noised(x, k, noise))
+        assert variance**0.5 / factor == pytest.approx(sigma)
+
+
+@given(steps=st.integers(2, 400), last=st.floats(1e-5, 0.1))
+def test_vp_without_a_last_level_takes_equal_steps(steps, last):
+    times = Scaled.vp(steps, last=last, sigma_end=None).times
+    assert torch.allclose(times.diff(), times.diff()[:1], rtol=1e-9)
+    assert float(times[-2]) == pytest.approx(last)
 
 
 @given(steps=COUNT, low=st.floats(1e-3, 0.1), high=st.floats(1, 200), rho=st.floats(1, 9))
