@@ -77,6 +77,11 @@ def fundps_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
     return {"interior": _inner(burgers(pde, state)["interior"], 2)}
 
 
+def fundps_navier_stokes(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """DiffusionPDE's, at the inner points."""
+    return {"interior": _inner(navier_stokes(pde, state)["interior"], 1)}
+
+
 def _inner(field: Tensor, margin: int) -> Tensor:
     return field[:, margin:-margin, margin:-margin]
 

@@ -10,6 +10,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
+from jensenbench.constraints import Conserved, Constraint
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
@@ -143,6 +144,13 @@ class DarcyCorner(PDE):
         faces = face_means(k, -2, "arithmetic"), face_means(k, -1, "arithmetic")
         balance = (net_outflow(faces, p) - h**2 * weights * self.source().to(p)) / (2 * h * weights)
         return {"edges": balance[:, self.edge.to(p.device)], "mean": mean_of_nodes(p)[:, None]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        if self.data == "published" and self.config.law == "cocogen":
+            return ()  # its code fixes another sum than the mean
+        weights = node_weights(state[0, 0])
+        share = torch.stack([torch.zeros_like(weights), weights / weights.sum()])[None]
+        return (Conserved("mean", share, state.new_zeros(1, 2), kept=None),)
 
     @property
     def edge(self) -> Tensor:

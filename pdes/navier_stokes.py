@@ -78,7 +78,7 @@ class NavierStokes(PDE):
     floor: ClassVar[float] = 1e-11
     data_kinds: ClassVar = ("discrete", "continuous", "published")
     references: ClassVar[tuple[str, ...]] = ("arXiv:2010.08895", "arXiv:2406.17763", "cox2002exponential")
-    published: ClassVar = {"diffusionpde": _published.navier_stokes}
+    published: ClassVar = {"diffusionpde": _published.navier_stokes, "fundps": _published.fundps_navier_stokes}
 
     def __init__(self, config: NavierStokesConfig | None = None):
         super().__init__(config)

@@ -6,11 +6,13 @@ from reading import Fixture
 from jensenbench.registry import make_pde
 
 FIXTURE = Fixture("fundps_residuals")
-CASES = ("darcy", "poisson", "helmholtz", "burgers")
+PDES = {"ns_nonbounded": "navier_stokes", "ns_bounded": "navier_stokes"}
+SETTINGS = {"navier_stokes": {"arm": "end_points"}}  # states (w_0, w_T)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FIXTURE.cases)
 def test_residual(case):
-    pde = make_pde(case, {"n": FIXTURE.config["grid"]})
+    name = PDES.get(case, case)
+    pde = make_pde(name, {"n": FIXTURE.config["grid"], **SETTINGS.get(name, {})})
     state = FIXTURE["x"][:, -len(pde.fields) :]  # Burgers reads the second of two channels
     FIXTURE.assert_close(f"{case}/residual", pde.residual(state, "fundps")["interior"][:, None])
