@@ -150,6 +150,18 @@ def test_unconditional_samples_have_the_law_of_the_prior():
     assert torch.allclose(ratio, torch.ones(2, dtype=torch.float64), atol=0.1)
 
 
+def factors(config):
+    """By what each step multiplies a state off the subspace on which a law lies: its denoised state is zero."""
+    rule, one = config.predictor(observed=True), torch.ones(1, 1, dtype=torch.float64)
+    return [float(rule.step(one, 0 * one, i, lambda shape: 0 * one)) for i in rule.order]
+
+
+def test_the_published_last_time_is_unstable_with_exact_scores_and_that_of_the_variants_is_not():
+    assert factors(Published())[-1] == pytest.approx(-65, abs=5)
+    for variant in ("published", "pfode"):
+        assert all(abs(factor) <= 1 for factor in factors(COCOGEN.variants[variant]))
+
+
 def test_data_of_an_operator_are_skipped_and_unknown_schemes_too():
     task = problem("poisson")
     operator = torch.ones(1, 2 * 64, dtype=torch.float64)
