@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     _cell_arguments(sample, "pde", "prior", "method", "variant")
     sample.add_argument("--fitted", type=Path, help="fit of a method that trains")
     _guarded_arguments(sample)
+    tune = add("tune", _tune, "try a method's settings on validation states", "tier", "data", "prior-file", "out")
+    _cell_arguments(tune, "pde", "prior", "method", "variant")
+    tune.add_argument("--fitted", type=Path, help="fit of a method that trains")
+    won = add("winners", _winners, "put the best settings of all trials into config/methods", "tier", "out")
+    won.add_argument("--methods", type=Path, default=Path("config/methods"), help="folder of the tuned settings")
+    won.add_argument("folders", nargs="+", type=Path)
     evaluate = add("evaluate", _evaluate, "measure samples", "data", "observations", "prior-file", "out")
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("samples", nargs="+", type=Path)
@@ -198,6 +204,13 @@ def _guarded_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
 
+def _arguments(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """A command and the options of these names, as they are typed."""
+    given = [(name, getattr(options, name)) for name in names]
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given if value is not None]
+    return [options.name, *(part for pair in pairs for part in pair)]
+
+
 def _guarded(
     options: argparse.Namespace,
     names: Sequence[str],
@@ -205,15 +218,33 @@ def _guarded(
     give_up: Callable[[Sequence[str], str, str], None],
 ) -> int | None:
     """Do ``work`` in a child; if the child is killed in the last attempt, ``give_up`` with status and reason."""
-    given = [(name, getattr(options, name)) for name in names]
-    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given if value is not None]
-    arguments = [options.name, *(part for pair in pairs for part in pair)]
+    arguments = _arguments(options, names)
     if options.worker:
         return work(arguments)
     code = guard.run_child([*arguments, "--worker"])
     if code >= 0 or not options.last_attempt:
         return code if code >= 0 else 128 - code
     return give_up(arguments, *guard.explain_exit(code))
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+    from jensenbench.stages import tune
+
+    tier = read_tier(options.tier)
+    names = ("tier", "pde", "prior", "method", "variant", "seed", "data", "prior_file", "fitted", "out")
+    tune.run(
+        tier=tier, cell=tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}"),
+        seed=options.seed, data=options.data, prior_file=options.prior_file, fitted=options.fitted, out=options.out,
+        command=shlex.join(["python", "-m", "jensenbench", *_arguments(options, names)]),
+    )  # fmt: skip
+
+
+def _winners(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+    from jensenbench.stages import winners
+
+    winners.run(tier=read_tier(options.tier), folders=options.folders, out=options.out, methods=options.methods)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -36,6 +36,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class TuningConfig:
+    """Trials of each method, PDE and task, and the validation states that each of them sees."""
+
+    trials: int = 8
+    instances: int = 8
+    draws: int = 4
+    samples: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UserError(f"tuning: {name} = {value!r} must be a positive whole number")
+
+
+@dataclass(frozen=True)
 class PDEEntry:
     """One PDE of a tier; ``source`` = {file, format} where its data are imported."""
 
@@ -60,7 +75,7 @@ class VariantEntry:
 
 @dataclass(frozen=True)
 class Cell:
-    """One sampling job: a method's variant on one prior of one PDE."""
+    """One sampling job: a method's variant on one prior of one PDE; ``by_task`` holds what some tasks use instead."""
 
     pde: str
     prior: str
@@ -69,10 +84,15 @@ class Cell:
     tasks: tuple[str, ...]
     config: Any
     tuned_trials: int
+    by_task: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         return f"{self.pde}/{self.prior}/{self.method}/{self.variant}"
+
+    def config_of(self, task: str) -> Any:
+        """Settings of the method in a task."""
+        return self.by_task.get(task, self.config)
 
     @property
     def fit(self) -> "FitEntry | None":
@@ -140,6 +160,7 @@ class Tier:
     priors: Mapping[str, Mapping[str, Any]]
     pdes: tuple[PDEEntry, ...]
     methods: Mapping[str, Mapping[str, VariantEntry]]
+    tuning: TuningConfig = field(default_factory=TuningConfig)
 
     @property
     def reports(self) -> Path:
@@ -218,7 +239,13 @@ class Tier:
         """Everything of the configuration on which a sampling job's numbers depend."""
         shared = ("instances", "draws", "samples", "batch", "budget", "device", "threads")
         counts = {key: getattr(self, key) for key in shared}
-        return {"method": asdict(cell.config), "tasks": list(cell.tasks), **counts}
+        by_task = {task: asdict(config) for task, config in cell.by_task.items() if task in cell.tasks}
+        settings = {"method": asdict(cell.config), **({"method_by_task": by_task} if by_task else {})}
+        return {**settings, "tasks": list(cell.tasks), **counts}
+
+    def untuned(self, cell: Cell) -> Any:
+        """Settings of a cell before any tuning: its preset with the tier's own."""
+        return method_config(load_method(cell.method), cell.variant, self.methods[cell.method][cell.variant].config)
 
     def _wanted(self, entry: PDEEntry, prior: str, options: VariantEntry) -> bool:
         kind_fits = not options.kinds or self.prior_kind(prior) in options.kinds
@@ -227,18 +254,30 @@ class Tier:
 
     def _cell(self, entry: PDEEntry, prior: str, method: type[Method], variant: str, options: VariantEntry) -> Cell:
         tuned = tuned_settings(method.name)
-        found = tuned.get("settings", {}).get(variant, {}).get(entry.name, {})
+        found, by_task = split_tasks(tuned.get("settings", {}).get(variant, {}).get(entry.name, {}))
         trials = tuned.get("trials", {}).get(variant, {}).get(entry.name, 0)
         config = method_config(method, variant, found, options.config)
+        changed = {
+            task: method_config(method, variant, {**found, **own}, options.config) for task, own in by_task.items()
+        }
         if method.capabilities.trains != hasattr(config, "fit"):
             raise UserError(f"method {method.name}: capabilities.trains and a field `fit` of its Config go together")
         tasks = tuple(task.label for task in entry.tasks if not options.tasks or task.label in options.tasks)
-        return Cell(entry.label, prior, method.name, variant, tasks, config, trials)
+        changed = {task: own for task, own in changed.items() if task in tasks and own != config}
+        if any(getattr(own, "fit", None) != getattr(config, "fit", None) for own in changed.values()):
+            raise UserError(f"config/methods/{method.name}.yaml: a task's settings must not change what the fit is")
+        return Cell(entry.label, prior, method.name, variant, tasks, config, trials, changed)
 
 
 def digest_settings(settings: Any) -> str:
     """Digest of a dataclass of settings: the name of what they make."""
     return digest_text(store.canonical_json(asdict(settings)))
+
+
+def split_tasks(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings of a variant on a PDE in ``config/methods``: for all tasks, and what ``tasks:`` changes for each."""
+    shared = {key: value for key, value in settings.items() if key != "tasks"}
+    return shared, {task: dict(own) for task, own in settings.get("tasks", {}).items()}
 
 
 def tuned_settings(method: str) -> dict[str, Any]:
@@ -286,16 +325,22 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
         priors=priors,
         pdes=pdes,
         methods=_methods(raw["methods"], priors, extra=raw.get("extra_methods", False)),
+        tuning=configure("tuning setting", TuningConfig(), raw.get("tuning", {})),
     )
     if tier.instances > data.test:
         raise UserError(f"instances = {tier.instances} needs as many test states, data.test is {data.test}")
+    if tier.tuning.instances > data.validation:
+        raise UserError(
+            f"tuning: instances = {tier.tuning.instances} needs as many validation states, data.validation is "
+            f"{data.validation}"
+        )
     return tier
 
 
 _REQUIRED = ("tier", "priors", "pdes", "tasks", "methods")
 _OPTIONAL = (
     "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget",
-    "extra_methods",
+    "extra_methods", "tuning",
 )  # fmt: skip
 
 

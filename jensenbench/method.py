@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,12 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from jensenbench.denoiser import Denoiser
-from jensenbench.errors import Diverged
+from jensenbench.errors import Diverged, UserError
 from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 
 if TYPE_CHECKING:
     from jensenbench.priors.pairs import Pairs
+
+
+def tunable(default: Any, low: float, high: float) -> Any:
+    """A setting of a ``Config`` that tuning may choose, log-uniformly between two positive numbers."""
+    if not 0 < low < high:
+        raise UserError(f"range {low} to {high} of a tunable setting: need 0 < low < high")
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def ranges(config: Any) -> dict[str, tuple[float, float]]:
+    """Ranges of the tunable settings of a ``Config`` by name."""
+    return {setting.name: setting.metadata["range"] for setting in fields(config) if "range" in setting.metadata}
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class Method(ABC):
     reduces_to: ClassVar[str | None] = None
     references: ClassVar[tuple[str, ...]] = ()
     deviations: ClassVar[tuple[str, ...]] = ()
+    tunes: ClassVar[tuple[str, ...]] = ()  # variants whose tunable settings tuning may choose; published ones stay
 
     def __init__(self, config: Any = None):
         self.config = self.Config() if config is None else config

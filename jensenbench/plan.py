@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path("results/.plan")
 _SHARED = {
-    **{stage: f"stages.{stage}" for stage in ("observe", "evaluate", "collect", "report")},
+    **{stage: f"stages.{stage}" for stage in ("observe", "evaluate", "collect", "report", "winners")},
     "check_prior": "checks.prior",
     "conformance": "reporting.conformance",
 }
@@ -167,7 +167,25 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
         "code": digest_sampling(cell.method, tier.pde(cell.pde).name),
         "settings": digest_text(store.canonical_json(tier.run_settings(cell))),
         "tasks": list(cell.tasks),
+        "tuning": _tuning(tier, cell),
         "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
+    }
+
+
+def _tuning(tier: "Tier", cell: "Cell") -> dict[str, str]:
+    """Digests on which the trials of a cell depend."""
+    from dataclasses import asdict
+
+    from jensenbench.stages.tune import trials
+
+    tried = trials(tier, cell)
+    settings = {"trials": [asdict(trial.config) for trial in tried], "shared": tier.run_settings(tried[0])}
+    settings |= {"sizes": asdict(tier.tuning)}
+    return {
+        "code": digest_sources(
+            ["jensenbench.stages.tune", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]
+        ),
+        "settings": digest_text(store.canonical_json(settings)),
     }
 
 

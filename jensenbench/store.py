@@ -63,6 +63,10 @@ class Layout:
     def samples(self, pde: str, prior: str, method: str, variant: str, seed: int) -> Path:
         return self.root / "samples" / pde / prior / method / variant / f"{seed}.h5"
 
+    def tuning(self, pde: str, prior: str, method: str, variant: str, seed: int) -> Path:
+        """Folder of the runs, metrics and timings of one cell's trials."""
+        return self.root / "tuning" / pde / prior / method / variant / str(seed)
+
     def evaluation(self, pde: str, prior: str, seed: int) -> Path:
         """Folder of the runs, metrics and timings of one (pde, prior, seed)."""
         return self.root / "evaluation" / pde / prior / str(seed)

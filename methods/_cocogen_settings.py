@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.method import tunable
 from jensenbench.samplers import AncestralRule, ScaledRule
 from jensenbench.schedules import Ancestral, EDMGrid, Scaled, betas_between, require_nonnegative, require_steps
 
@@ -93,8 +94,8 @@ class Corrected(EDMGrid, Corrections):
     resample: int = 10
     last: int = 12
     extra: int = 20
-    step: float = 0.1
-    extra_step: float = 0.1
+    step: float = tunable(0.1, 0.01, 1)
+    extra_step: float = tunable(0.1, 0.01, 1)
     rule: str = "full"
     heed_noise: bool = True
     unconditional: bool = True

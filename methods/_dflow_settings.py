@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.method import tunable
 from jensenbench.optim import LBFGS
 from jensenbench.samplers import FLOW_STEPS
 from jensenbench.schedules import FlowGrid, require_nonnegative
@@ -38,9 +39,9 @@ class Config(FlowGrid):
     target: float | None = None
     zeta_obs: float = 1.0
     within_noise: bool = False
-    zeta_pde: float = 0.0
+    zeta_pde: float = tunable(0.0, 1e-4, 1)
     scheme: str = "own"
-    zeta_norm: float = 0.0
+    zeta_norm: float = tunable(0.0, 1e-4, 1)
     blend: float = 0.0
     checkpoint: bool = False
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jensenbench.errors import UserError
+from jensenbench.method import tunable
 from jensenbench.schedules import EDMGrid, require_nonnegative
 
 
@@ -24,8 +25,8 @@ class Config(EDMGrid):
     """
 
     steps: int = 2000
-    zeta_obs: float | tuple[float, ...] = 1.0
-    zeta_pde: float = 1.0
+    zeta_obs: float | tuple[float, ...] = tunable(1.0, 0.1, 100)
+    zeta_pde: float = tunable(1.0, 1e-3, 10)
     switch: float = 0.8
     late_obs: float = 0.1
     obs_normaliser: float = 1.0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jensenbench.errors import UnknownName
+from jensenbench.method import tunable
 from jensenbench.samplers import AncestralRule, ScaledRule
 from jensenbench.schedules import Scaled, VPGrid, require_nonnegative, require_steps
 
@@ -84,7 +85,7 @@ class Corrected(VPGrid):
 
     steps: int = 60
     levels: str = "edm"
-    zeta: float = 1.0
+    zeta: float = tunable(1.0, 0.1, 10)
     variance: str = "measured"
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.method import tunable
 from jensenbench.optim import Adam, GradientDescent, Optimiser
 from jensenbench.priors.backbones import BACKBONES, find_backbone
 from jensenbench.priors.loop import LoopSettings
@@ -82,8 +83,8 @@ class Config:
     uses_data: bool = False
     steps: int = 0
     optimiser: str = "adam"
-    lr: float = 0.02
-    residual_weight: float = 0.1
+    lr: float = tunable(0.02, 1e-3, 0.1)
+    residual_weight: float = tunable(0.1, 0.01, 10)
     mixed: bool = True
     anchor: float = 0.0
     relative: bool = False

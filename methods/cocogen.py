@@ -28,6 +28,7 @@ class CoCoGen(Iterative):
         "pfode": Published(stochastic=False, resample=1),
     }
     capabilities = Capabilities()
+    tunes = ("corrected",)
     references = ("jacobsen2024cocogen",)
     deviations = (
         "The network is the shared denoiser: its score of the VP process is an exact change of variables.",

@@ -32,6 +32,7 @@ class DFlow(Method):
         "published": Config(),
     }
     capabilities = Capabilities()
+    tunes = ("corrected",)
     references = ("benhamu2024dflow", "cheng2025eci")
     deviations = (
         "No code of the authors is public; variant `published` is the version of the ECI repository, against which "

@@ -31,6 +31,7 @@ class DiffusionPDE(Iterative):
     }
     capabilities = Capabilities()
     reduces_to = "edm"
+    tunes = ("corrected", "scaled")
     references = ("huang2024diffusionpde", "song2023pigdm", "cheng2025eci", "utkarsh2025pcfm")
     deviations = (
         "Variant `published` follows the code: norms are neither squared nor averaged as in the paper, weights are "

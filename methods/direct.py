@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import Diverged, UnknownName, UserError
-from jensenbench.method import Capabilities, Method
+from jensenbench.method import Capabilities, Method, tunable
 from jensenbench.noise import Noise
 from jensenbench.optim import LBFGS, Adam, Optimiser
 from jensenbench.problem import Problem
@@ -31,13 +31,13 @@ class Config:
         spread: standard deviation of the starts in units of the prior's; 0 starts at its centre.
     """
 
-    zeta_pde: float = 0.1
+    zeta_pde: float = tunable(0.1, 1e-3, 10)
     optimiser: str = "lbfgs"
     history: int = 5
     steps: int = 500
     lr: float = 1.0
     starts: int = 2
-    spread: float = 0.3
+    spread: float = tunable(0.3, 0.03, 1)
 
     def __post_init__(self) -> None:
         require_nonnegative("zeta_pde", self.zeta_pde)
@@ -62,6 +62,7 @@ class Direct(Method):
     Config = Config
     variants = {"lbfgs": Config(), "adam": Config(optimiser="adam", lr=0.02)}
     capabilities = Capabilities(unconditional=False, uses_prior=False)
+    tunes = ("lbfgs", "adam")
     references = ("liu1989limited", "kingma2015adam")
     deviations = ("Not a published method: the control that shows what data and equation give without a prior.",)
 

@@ -29,6 +29,7 @@ class DPS(Iterative):
     }
     capabilities = Capabilities()
     reduces_to = "ddpm"
+    tunes = ("corrected", "scaled")
     references = ("chung2023dps", "zheng2025inversebench", "rozet2024moment", "song2023pigdm")
     deviations = (
         "The misfit is in units of each field's standard deviation instead of pixel values in [-1, 1].",

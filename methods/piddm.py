@@ -39,6 +39,7 @@ class PIDDM(Method):
         "algorithm3_unmixed": replace(GUIDED, mixed=False),
     }
     capabilities = Capabilities(trains=True)
+    tunes = ("refined", "refined_anchored", "algorithm3", "algorithm3_unmixed")
     references = ("zhang2025piddm",)
     deviations = (
         "No code is public: step counts, weights, learning rates, schedule and student are ours.",

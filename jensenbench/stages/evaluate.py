@@ -92,11 +92,11 @@ def read_samples(path: Path) -> Iterator[Sampled]:
             attributes = store.plain(group.attrs)
             row = {key: attributes.get(key, root.get(key)) for key in store.RUN_COLUMNS} | {"task": task}
             timing = {key: attributes.get(key, row.get(key)) for key in store.TIMING_COLUMNS} | {"stage": "sample"}
-            yield Sampled(_identified(row), timing, path)
+            yield Sampled(identified(row), timing, path)
 
 
-def _identified(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its id, the digest of its labels, settings and data."""
+def identified(row: dict[str, Any]) -> dict[str, Any]:
+    """A run's row with its id, the digest of its labels, settings and data."""
     identity = store.canonical_json([row[key] for key in RUN_ID])
     return row | {"run_id": provenance.digest_text(identity), "schema_version": store.SCHEMA_VERSION}
 
@@ -178,7 +178,7 @@ def _control_row(
     instances, draws = (0, 0) if control.fields is None else control.fields.shape[:2]
     settings = store.canonical_json({"instances": instances, "draws": draws})
     row = dict.fromkeys(store.RUN_COLUMNS, "") | dict.fromkeys(COUNTS, 0.0)
-    return _identified(
+    return identified(
         row
         | {
             "pde": labels[0], "prior": labels[1], "method": "control", "variant": control.variant, "task": control.task,
@@ -202,7 +202,7 @@ def write_tables(
         label = f"{twice['method']}/{twice['variant']} on {twice['task']}"
         raise UserError(f"{label} was given twice; name each samples file once")
     runs = pd.DataFrame(rows, columns=list(store.RUN_COLUMNS))
-    found = [frame for frame in frames if frame is not None]
+    found = [frame for frame in frames if frame is not None] or [pd.DataFrame(columns=list(store.METRIC_COLUMNS))]
     store.write_csv(out / "runs.csv.gz", runs)
     store.write_csv(
         out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(store.METRIC_COLUMNS))

@@ -42,7 +42,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """Everything that the tasks of one sampling job share."""
 
     tier: Tier
@@ -72,6 +72,17 @@ def run(
 
     ``fitted`` is the fit of a method that trains; if that has failed, its status is that of every task.
     """
+    job = open_job(tier, cell, seed, data, prior_file, fitted)
+    outcomes = {}
+    for task in tasks_of(tier, cell):
+        data_of_task = load_observation(observations, task.label) if task.observes else None
+        outcomes[task.label] = outcome = sample_task(job, task, data_of_task)
+        print(f"{cell.key} {task.label}: {outcome.status} {outcome.reason}".rstrip(), flush=True)
+    write_samples(out, job, outcomes, command)
+
+
+def open_job(tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fitted: Path | None) -> Job:
+    """Read what the tasks of a cell share, on the tier's device and threads."""
     torch.set_num_threads(tier.threads)
     dataset = load_dataset(data)
     prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
@@ -80,23 +91,20 @@ def run(
     if fitted is None and method.capabilities.trains:
         raise UserError(f"method {method.name} trains: run the stage `fit` and name its file with --fitted")
     fit = Fitted() if fitted is None else load_fit(fitted)
-    job = _Job(tier, cell, seed, method, dataset, prior, device, fit)
-    if fit.tensors:
-        job = replace(job, module=fit.restore(method, prior.denoiser, _problem(job, "unconditional")).to(device))
-    outcomes = {}
-    for task in _tasks(tier, cell):
-        data_of_task = load_observation(observations, task.label) if task.observes else None
-        outcomes[task.label] = outcome = sample_task(job, task, data_of_task)
-        print(f"{cell.key} {task.label}: {outcome.status} {outcome.reason}".rstrip(), flush=True)
-    write_samples(out, job, outcomes, command)
+    job = Job(tier, cell, seed, method, dataset, prior, device, fit)
+    if not fit.tensors:
+        return job
+    return replace(job, module=fit.restore(method, prior.denoiser, _problem(job, "unconditional")).to(device))
 
 
-def _tasks(tier: Tier, cell: Cell) -> tuple[Task, ...]:
+def tasks_of(tier: Tier, cell: Cell) -> tuple[Task, ...]:
+    """Tasks that a cell runs, in the tier's order."""
     return tuple(task for task in tier.tasks_of(cell.pde) if task.label in cell.tasks)
 
 
-def sample_task(job: _Job, task: Task, observation: MaskObservation | None) -> Outcome:
-    """Draw all states of one task in batches; failures become the outcome's status."""
+def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Outcome:
+    """Draw all states of one task in batches with its settings; failures become the outcome's status."""
+    job = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
     n_instances = job.tier.samples if observation is None else len(observation.values)
     n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
     problem = _problem(job, task.label, observation)
@@ -115,14 +123,14 @@ def sample_task(job: _Job, task: Task, observation: MaskObservation | None) -> O
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
-def _problem(job: _Job, task: str, observation: MaskObservation | None = None) -> Problem:
+def _problem(job: Job, task: str, observation: MaskObservation | None = None) -> Problem:
     return Problem(
         job.dataset.pde, task, job.prior.codec, observation=observation,
         scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
     )  # fmt: skip
 
 
-def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
+def _batches(job: Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
     pairs = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
     starts = range(0, len(pairs), job.tier.batch)
     label = f"{job.cell.key} {problem.task}"
@@ -141,27 +149,29 @@ def _batches(job: _Job, problem: Problem, n_instances: int, n_draws: int, meter:
         yield fields
 
 
-def write_samples(out: Path, job: _Job, outcomes: dict[str, Outcome], command: str) -> None:
+def write_samples(out: Path, job: Job, outcomes: dict[str, Outcome], command: str) -> None:
     """Write the outcomes of a sampling job with their provenance."""
-    cell, shared = job.cell, _provenance(job, command)
+    shared = _provenance(job, command)
 
     def fill(file: h5py.File) -> None:
-        file.attrs.update(
-            pde=cell.pde,
-            prior=cell.prior,
-            prior_kind=job.prior.kind,
-            method=cell.method,
-            variant=cell.variant,
-            seed=job.seed,
-        )
+        file.attrs.update(_labels(job), prior_kind=job.prior.kind)
         for label, outcome in outcomes.items():
             group = file.create_group(label)
-            group.attrs.update(shared)
-            group.attrs.update(_row(outcome))
+            group.attrs.update(shared | _row(outcome))
             if outcome.fields is not None:
                 group.create_dataset("fields", data=outcome.fields.numpy())
 
     store.write_hdf5(out, fill)
+
+
+def run_row(job: Job, task: str, outcome: Outcome, command: str) -> dict[str, Any]:
+    """Everything that is recorded of one task besides its states."""
+    return {**_labels(job), "task": task, **_provenance(job, command), **_row(outcome)}
+
+
+def _labels(job: Job) -> dict[str, Any]:
+    cell = job.cell
+    return {"pde": cell.pde, "prior": cell.prior, "method": cell.method, "variant": cell.variant, "seed": job.seed}
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -169,7 +179,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     return row | outcome.costs
 
 
-def _provenance(job: _Job, command: str) -> dict[str, Any]:
+def _provenance(job: Job, command: str) -> dict[str, Any]:
     settings = job.tier.run_settings(job.cell)
     return {
         "config_json": store.canonical_json(settings),
@@ -202,7 +212,7 @@ def write_failure(
     """Write rows for a job that was killed before it could write its own."""
     dataset = load_dataset(data)
     prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
-    job = _Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
+    job = Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
     blank = Outcome(status, reason, n_draws=tier.draws)
-    sizes = {task.label: tier.instances if task.observes else tier.samples for task in _tasks(tier, cell)}
+    sizes = {task.label: tier.instances if task.observes else tier.samples for task in tasks_of(tier, cell)}
     write_samples(out, job, {label: replace(blank, n_instances=count) for label, count in sizes.items()}, command)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jensenbench.codec import Codec
-from jensenbench.config import tuned_settings
+from jensenbench.config import split_tasks, tuned_settings
 from jensenbench.errors import UserError
 from jensenbench.noise import KeyedNoise
 from jensenbench.priors.gaussian import GaussianPrior
@@ -205,7 +205,9 @@ def test_tuned_settings_fit_their_methods(name):
     for variant, by_pde in tuned.get("settings", {}).items():
         for pde, overrides in by_pde.items():
             assert pde in public_modules("pdes")
-            method(method_config(method, variant, overrides))
+            shared, by_task = split_tasks(overrides)
+            for own in ({}, *by_task.values()):
+                method(method_config(method, variant, {**shared, **own}))
     assert set(tuned.get("trials", {})) <= set(method.variants)
 
 

@@ -45,6 +45,16 @@ def test_micro_holds_each_stage(micro):
     assert micro.count("jensenbench sample") > micro.count("jensenbench fit")
 
 
+def test_tuning_runs_on_request_only_and_reads_no_test_state(shared_checkout, micro):
+    command = ["-m", "snakemake", "--cores", "1", "-n", "--config", "tier=micro", "--", "tune"]
+    planned = shared_checkout.run(sys.executable, *command).stdout
+    jobs = count_jobs(planned)
+    assert jobs["trials"] == count_jobs(micro)["sample"]
+    assert jobs["tune"] == 1
+    assert not {"observe", "sample", "evaluate", "report"} & set(jobs)
+    assert not {"trials", "tune"} & set(count_jobs(micro))
+
+
 def test_variants_and_methods_share_what_they_learn_from(micro):
     """Two variants of one fit, whose module both samples files are drawn with."""
     jobs = count_jobs(micro)

@@ -174,6 +174,12 @@ def samples_of_evaluation(wildcards: Namedlist) -> list[str]:
     ]
 
 
+def tuning_files(name: str) -> list[str]:
+    """One table of the trials of every cell, with the first seed of the tier."""
+    cells = [(Path(key).parts, min(cell["seeds"])) for key, cell in plan["cells"].items()]
+    return [str(LAYOUT.tuning(*key, seed) / name) for key, seed in cells]
+
+
 def evaluation_files(name: str) -> list[str]:
     """One table of every evaluation of the tier."""
     pairs = [Path(pair).parts for pair in plan["evaluations"]]

@@ -1,0 +1,141 @@
+"""Tuning: the settings that are tried, the criterion by which they are compared, and the winners."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.statistics import TINY
+from jensenbench.method import Method, ranges
+from jensenbench.noise import seed_of
+from jensenbench.registry import load_method
+
+DIGITS = 3  # of a setting that is tried
+PREFIX = "tune"
+Frame = Any  # a pandas DataFrame: pandas' own annotations lose the type at every selection
+COLUMNS = (
+    "pde", "prior", "method", "variant", "task", "trial", "status", "criterion", "value", "n", "settings", "run_id",
+)  # fmt: skip
+
+
+def tuned_ranges(method: type[Method], variant: str) -> dict[str, tuple[float, float]]:
+    """Ranges of what tuning may choose for a variant; nothing for a published one."""
+    return ranges(method.variants[variant]) if variant in method.tunes else {}
+
+
+def proposals(method: type[Method], variant: str, count: int) -> list[dict[str, float]]:
+    """Changes of the preset that are tried: none first, then a Latin hypercube of the logarithms.
+
+    A function of the names alone: every PDE, prior and task sees the same. One trial where nothing is tunable.
+    """
+    limits = tuned_ranges(method, variant)
+    if not limits:
+        return [{}]
+    stream = np.random.default_rng(seed_of((PREFIX, method.name, variant, count)))
+    columns = {name: _stratified(stream, low, high, count - 1) for name, (low, high) in limits.items()}
+    return [{}, *({name: values[i] for name, values in columns.items()} for i in range(count - 1))]
+
+
+def _stratified(stream: np.random.Generator, low: float, high: float, count: int) -> list[float]:
+    """One value in each of ``count`` equal parts of the logarithm's range, in random order."""
+    shares = (stream.permutation(count) + stream.random(count)) / max(count, 1)
+    values = low * (high / low) ** shares
+    return [min(max(float(f"{value:.{DIGITS}g}"), low), high) for value in values]
+
+
+def trial_name(number: int, variant: str) -> str:
+    """The variant under which a trial's runs are stored."""
+    return f"{PREFIX}-{number:02d}-{variant}"
+
+
+def parse_trial(name: str) -> tuple[int, str]:
+    """Number and variant of a trial's name."""
+    _, number, variant = name.split("-", 2)
+    return int(number), variant
+
+
+def criterion(task: str) -> str:
+    """The metric by which a task's trials are compared: the one that its tables rank by, less is better."""
+    return "sliced_w2" if task == UNCONDITIONAL else "crps"
+
+
+def trial_table(runs: Frame, metrics: Frame) -> Frame:
+    """One row a trial and task: its value, a geometric mean over instances (NaN unless it ended well)."""
+    values = {key: part["value"].to_numpy() for key, part in metrics.groupby(["run_id", "metric"])}
+    rows = [_trial(run, values) for run in runs.to_dict("records")]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(list(COLUMNS[:6]), ignore_index=True)
+
+
+def _trial(run: Mapping[str, Any], values: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+    number, variant = parse_trial(run["variant"])
+    metric = criterion(run["task"])
+    found = values.get((run["run_id"], metric), np.array([]))
+    mean = float(np.exp(np.log(found + TINY).mean())) if len(found) and run["status"] == "ok" else math.nan
+    names = tuned_ranges(load_method(run["method"]), variant)
+    config = json.loads(run["config_json"])["method"]
+    return {
+        **{key: run[key] for key in ("pde", "prior", "method", "task", "status", "run_id")},
+        "variant": variant, "trial": number, "criterion": metric, "value": mean, "n": len(found),
+        "settings": json.dumps({name: config[name] for name in names}),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The settings with the smallest criterion, of a method's variant on one PDE and task."""
+
+    method: str
+    variant: str
+    pde: str
+    task: str
+    trial: int
+    trials: int
+    settings: Mapping[str, float]
+
+
+def winners(table: Frame, pde_names: Mapping[str, str]) -> list[Winner]:
+    """Best trial by (method, variant, PDE, task): the smallest mean logarithm over the PDE's labels and priors.
+
+    The preset wins a tie. A trial that failed anywhere cannot win; where all failed, nothing is chosen. Variants
+    without tunable settings have no winner. ``pde_names``: the PDE of each label.
+    """
+    chosen = []
+    groups = table[table["settings"] != "{}"].assign(pde=table["pde"].map(pde_names))
+    for (method, variant, pde, task), part in groups.groupby(["method", "variant", "pde", "task"]):
+        logs = np.log(part["value"]).groupby(part["trial"]).agg(lambda values: values.mean(skipna=False))
+        if logs.notna().any():
+            best = int(logs.idxmin())
+            settings = json.loads(part.loc[part["trial"] == best, "settings"].iloc[0])
+            chosen.append(Winner(method, variant, pde, task, best, len(logs), settings))
+    return chosen
+
+
+def merged(content: Mapping[str, Any], chosen: list[Winner], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``config/methods/{method}.yaml`` with the winners of that method put in, the rest kept."""
+    result: dict[str, Any] = json.loads(json.dumps(content))
+    for winner in chosen:
+        settings = _inner(result, "settings", winner.variant, winner.pde, "tasks")
+        settings[winner.task] = dict(winner.settings)
+        _inner(result, "trials", winner.variant)[winner.pde] = winner.trials
+        won = _inner(result, "provenance", winner.variant, winner.pde)
+        won.update(provenance)
+        won.setdefault("won_by", {})[winner.task] = winner.trial
+    return result
+
+
+def _inner(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    for key in keys:
+        content = content.setdefault(key, {})
+    return content
+
+
+def described(winner: Winner) -> str:
+    """One line about a winner."""
+    values = ", ".join(f"{name} = {value:g}" for name, value in winner.settings.items())
+    labels = " ".join(str(value) for value in list(asdict(winner).values())[:4])
+    return f"{labels}: trial {winner.trial} of {winner.trials}: {values}"

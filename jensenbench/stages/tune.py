@@ -1,0 +1,89 @@
+"""Stage ``tune``: try settings of one cell on validation states; every trial is a run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from jensenbench import store
+from jensenbench.config import Cell, Tier
+from jensenbench.dataset import SPLIT_START, Dataset
+from jensenbench.evaluation.accuracy import Observed
+from jensenbench.evaluation.metrics import tidy
+from jensenbench.evaluation.scoring import Judge
+from jensenbench.evaluation.sets import make_reference
+from jensenbench.evaluation.tuning import proposals, trial_name, tuned_ranges
+from jensenbench.problem import MaskObservation, Task
+from jensenbench.registry import configure, load_method
+from jensenbench.stages.evaluate import identified, write_tables
+from jensenbench.stages.sample import Job, open_job, run_row, sample_task, tasks_of
+
+SPLIT = "validation"
+
+
+def run(
+    *, tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fitted: Path | None, out: Path, command: str
+) -> None:
+    """Write runs, metrics and timings of all trials of a cell to ``out``.
+
+    Trial 0 is the preset with the tier's settings; a variant that tuning leaves alone has one trial, as it runs.
+    Masks, truths and reference states come from the validation split, the test states are never read.
+    """
+    sizes = tier.tuning
+    small = replace(tier, instances=sizes.instances, draws=sizes.draws, samples=sizes.samples)
+    job = open_job(small, cell, seed, data, prior_file, fitted)
+    observed = {task.label: observe(job.dataset, tier, task) for task in tasks_of(tier, cell) if task.observes}
+    reference = make_reference(job.dataset.split(SPLIT), job.dataset.field_std)
+    judge = Judge(job.dataset, job.prior.codec, reference, observed)
+    rows: list[dict[str, Any]] = []
+    frames: list[pd.DataFrame | None] = []
+    for trial in trials(tier, cell):
+        tried = replace(job, cell=trial, method=type(job.method)(trial.config))
+        for task in tasks_of(tier, cell):
+            row, frame = attempt(tried, task, judge, command)
+            print(f"{trial.key} {task.label}: {row['status']} {row['reason']}".rstrip(), flush=True)
+            rows.append(row)
+            frames.append(frame)
+    timings = [{key: row.get(key) for key in store.TIMING_COLUMNS} | {"stage": "tune"} for row in rows]
+    write_tables(out, rows, frames, timings)
+
+
+def trials(tier: Tier, cell: Cell) -> list[Cell]:
+    """The cell with the settings of each trial, named ``tune-07-variant``."""
+    method = load_method(cell.method)
+    free = bool(tuned_ranges(method, cell.variant))
+    preset = tier.untuned(cell) if free else cell.config
+    plain = replace(cell, tuned_trials=0, by_task={} if free else cell.by_task)
+    return [
+        replace(
+            plain,
+            variant=trial_name(number, cell.variant),
+            config=configure(f"{cell.method} setting", preset, changes),
+        )
+        for number, changes in enumerate(proposals(method, cell.variant, tier.tuning.trials))
+    ]
+
+
+def observe(dataset: Dataset, tier: Tier, task: Task) -> Observed:
+    """Data and truth of the first validation states; masks are those of no test state."""
+    truth, first = dataset.split(SPLIT, tier.tuning.instances), SPLIT_START[SPLIT]
+    parts = [
+        task.observe(state, dataset.pde, dataset.field_std, seed=tier.data.seed, index=first + index)
+        for index, state in enumerate(truth)
+    ]
+    mask, values = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "values"))
+    return Observed(MaskObservation(mask, values, task.noise_std), truth)
+
+
+def attempt(job: Job, task: Task, judge: Judge, command: str) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """Run row and metrics (without services) of one trial on one task."""
+    seen = judge.observed.get(task.label)
+    outcome = sample_task(job, task, None if seen is None else seen.observation)
+    whole = run_row(job, task.label, outcome, command)
+    row = identified({key: whole.get(key) for key in (*store.RUN_COLUMNS, *store.TIMING_COLUMNS)})
+    if outcome.fields is None:
+        return row, None
+    values, _ = judge.score(outcome.fields, task.label, services=False)
+    return row, tidy(values, row["run_id"])
