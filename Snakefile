@@ -23,6 +23,8 @@ include: "workflow/rules/paths.smk"
 
 rule all:
     input:
+        TABLES,  # a clone holds the published pages, but not what they come from
+        CHECKED,
         PAGES,
         CONFORMANCE,
         FOLDERS,

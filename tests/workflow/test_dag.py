@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,14 @@ def test_variants_and_methods_share_what_they_learn_from(micro):
 def test_every_tier_plans(shared_checkout, micro, default, tier):
     planned = {"micro": micro, "default": default}.get(tier) or shared_checkout.dry_run(tier=tier)
     assert count_jobs(planned)["report"] == 1
+
+
+@pytest.mark.parametrize("tier", ["default", "overnight"])
+def test_a_clone_runs_the_tiers_whose_pages_it_holds(new_checkout, tier):
+    clone = new_checkout()
+    shutil.copytree(ROOT / "reports", clone.root / "reports")
+    jobs = count_jobs(clone.dry_run(tier))
+    assert {"generate", "train", "sample", "evaluate", "collect", "report", "check", "conformance"} <= set(jobs)
 
 
 def test_a_whole_configuration_of_ones_own(shared_checkout, tmp_path):

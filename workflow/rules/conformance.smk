@@ -46,8 +46,7 @@ rule check_prior:
 
 rule conformance:
     input:
-        [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]],
-        [f"{CHECKS}/{pair}/{seed}.json" for pair, job in plan["priors"].items() for seed in job["seeds"]],
+        CHECKED,
     output:
         CONFORMANCE,
     log:

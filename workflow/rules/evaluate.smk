@@ -33,9 +33,7 @@ rule collect:
         evaluation_files("metrics.csv.gz"),
         evaluation_files("timings.csv.gz"),
     output:
-        f"{RESULTS}/runs.csv.gz",
-        f"{RESULTS}/metrics.csv.gz",
-        f"{RESULTS}/timings.csv.gz",
+        TABLES,
     log:
         f"{LOGS}/collect.log",
     retries: RETRIES

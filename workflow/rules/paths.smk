@@ -17,7 +17,11 @@ SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed
 TUNING = str(LAYOUT.tuning("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 TRIALS = f"{RESULTS}/tuning/trials.csv"
 CHECKS = f"{RESULTS}/conformance"
+CHECKED = [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]] + [
+    f"{CHECKS}/{pair}/{seed}.json" for pair, job in plan["priors"].items() for seed in job["seeds"]
+]
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
+TABLES = [f"{RESULTS}/{name}.csv.gz" for name in ("runs", "metrics", "timings")]
 PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "priors.md", "cost.md", "times.md")]
 CONFORMANCE = f"{REPORTS}/conformance.md"
 FOLDERS = [f"{REPORTS}/{name}" for name in ("tables", "figures")]

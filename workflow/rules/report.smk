@@ -1,8 +1,6 @@
 rule report:
     input:
-        f"{RESULTS}/runs.csv.gz",
-        f"{RESULTS}/metrics.csv.gz",
-        f"{RESULTS}/timings.csv.gz",
+        TABLES,
         training_logs(),
     output:
         PAGES,
