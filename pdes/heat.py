@@ -14,6 +14,7 @@ from jensenbench.constraints import Conserved, Constraint
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes._grf import draw_normals, periodic_profile
+from pdes._latent import fitted_ratio
 from pdes._stencils import periodic_second
 
 LAWS = ("gaussian", "eci")
@@ -110,7 +111,7 @@ class Heat(PDE):
     def solve(self, state: Tensor) -> Tensor:
         w = state.double()
         if self.latent:
-            nu = self._diffusivity(*self._slopes(w)).clamp(self.config.nu_low, self.config.nu_high)
+            nu = fitted_ratio(*self._slopes(w)).clamp(self.config.nu_low, self.config.nu_high)
         else:
             nu = w.new_full((len(w),), self.config.nu)
         later = self._evolve(w[:, 0, 0], nu, "discrete")[:, :, 1:].to(state)
@@ -133,13 +134,8 @@ class Heat(PDE):
         u, (dt, dx) = state[:, 0], self.grid.spacings
         return u.diff(dim=1) / dt, periodic_second((u[:, 1:] + u[:, :-1]) / 2, dx)
 
-    def _diffusivity(self, rate: Tensor, curvature: Tensor) -> Tensor:
-        """(b,) least-squares ν of u_t = ν u_xx; zero for states without curvature."""
-        square = curvature.square().sum((1, 2))
-        return (rate * curvature).sum((1, 2)) / torch.where(square > 0, square, torch.ones_like(square))
-
     def _terms(self, rate: Tensor, curvature: Tensor) -> dict[str, Tensor]:
-        nu = self._diffusivity(rate, curvature)[:, None, None] if self.latent else self.config.nu
+        nu = fitted_ratio(rate, curvature)[:, None, None] if self.latent else self.config.nu
         return {"u_t": rate, "diffusion": -nu * curvature}
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ VARIANTS = (
     ("heat", {"law": "eci"}),
     ("heat", {"law": "eci", "data": "continuous"}),
     ("heat", {"data": "continuous", "nu": 0.01}),
+    ("stokes", {"data": "continuous"}),
     ("navier_stokes", {"arm": "end_points"}),
     ("navier_stokes", {"arm": "invariants"}),
     ("navier_stokes", {"data": "continuous", "snapshots": 3}),
