@@ -1,9 +1,11 @@
 """Numbers of one (pde, prior, task): estimates with intervals, ties, ranks, and the marks that go with them."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ NEVER_BOLD = (
     "coverage_50", "coverage_90",  # nominal values, right on average only
     "residual_rms", "residual_mae", "residual_max", "residual",  # physical units: residual_rel in another scale
 )  # fmt: skip
+FIT_WEIGHTS = ("residual_weight", "c_residual")  # settings of a fit that learns with the equation
 FLOORED = ("residual_rel", "residual_own", "residual_thresholded")  # in units of the equation's terms, as floors are
 
 
@@ -29,7 +32,7 @@ class Candidate:
 
     Attributes:
         run_ids: run of each seed of the group, None where it is missing.
-        states: instances of each seed; residual_aware: whether it evaluated the residual while sampling.
+        states: instances of each seed; residual_aware: whether it used the residual while sampling or in its fit.
     """
 
     method: str
@@ -222,8 +225,19 @@ def _candidate(runs: Frame, seeds: Sequence[int]) -> Candidate:
         status=status,
         reason=str(reason),
         nfe=float(runs.loc[runs["status"] != "skipped", "nfe"].mean()),
-        residual_aware=bool((runs["residual_calls"].fillna(0) > 0).any()),
+        residual_aware=bool((runs["residual_calls"].fillna(0) > 0).any()) or trained_with_residual(runs),
     )
+
+
+def trained_with_residual(runs: Frame) -> bool:
+    """Whether the settings of a method's fit give the residual a weight."""
+    fit = method_settings(runs).get("fit") or {}
+    return any(fit.get(name, 0) > 0 for name in FIT_WEIGHTS)
+
+
+def method_settings(runs: Frame) -> dict[str, Any]:
+    """Settings of the method that some runs of one variant share; empty for a control."""
+    return json.loads(runs["config_json"].iloc[0] or "{}").get("method", {})
 
 
 def _row(candidate: Candidate, cells: dict[str, Cell], rank: int | None) -> Row:

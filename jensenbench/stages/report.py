@@ -6,17 +6,17 @@ from pathlib import Path
 from jensenbench import registry, store
 from jensenbench.errors import UserError
 from jensenbench.provenance import ROOT
-from jensenbench.reporting import cost, figures, priors, tables, training
+from jensenbench.reporting import cost, figures, priors, questions, tables, tradeoff, training
 from jensenbench.reporting.results import Results, load_results
 
 GENERATED = {
     "tables": ("table_*.csv", "table_*.tex"),
-    "figures": ("samples_*", "pareto_*", "training_*", "learning_*"),
+    "figures": ("samples_*", "pareto_*", "training_*", "learning_*", "tradeoff_*"),
 }
 
 
 def run(*, config: Path, results: Path, out: Path) -> None:
-    """Write ``tables.md``, ``priors.md``, ``cost.md``, ``times.md``, ``tables/`` and ``figures/`` below ``out``.
+    """Write pages (``tables.md`` and its companions), ``tables/`` and ``figures/`` below ``out``.
 
     Equal results give equal bytes of everything but ``priors.md``, ``cost.md`` and ``times.md``, which hold times
     and machines. A tier that publishes into ``reports/`` also brings the README's times up to date.
@@ -30,6 +30,7 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     figures.write_figures(found, out / "figures")
     drawn = list(training.write_figures(found, out / "figures"))
     store.write_text(out / "priors.md", priors.page(found, drawn))
+    store.write_text(out / "questions.md", questions.page(found, tradeoff.write_figure(found, out / "figures")))
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
     store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))

@@ -31,6 +31,7 @@ class Entry:
     nfe: float = 20.0
     solved: float = 0.5  # factor of the error after + solve
     newton: float = 3.0  # and after one Newton step
+    settings: dict = field(default_factory=dict)  # of the method
 
 
 ENTRIES = (
@@ -101,7 +102,12 @@ class Tables:
         row = (
             dict.fromkeys(store.RUN_COLUMNS, "x")
             | keys
-            | {"config_json": "{}", "run_id": run_id, "status": status, "reason": reason}
+            | {
+                "config_json": json.dumps({"method": entry.settings} if entry.settings else {}),
+                "run_id": run_id,
+                "status": status,
+                "reason": reason,
+            }
         )
         row |= {"schema_version": store.SCHEMA_VERSION}
         row |= {"n_instances": instances, "n_draws": draws, "nfe": entry.nfe, "vjp": 0.0, "jvp": 0.0}

@@ -22,7 +22,7 @@ CHECKED = [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]] + [
 ]
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
 TABLES = [f"{RESULTS}/{name}.csv.gz" for name in ("runs", "metrics", "timings")]
-PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "priors.md", "cost.md", "times.md")]
+PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "questions.md", "priors.md", "cost.md", "times.md")]
 CONFORMANCE = f"{REPORTS}/conformance.md"
 FOLDERS = [f"{REPORTS}/{name}" for name in ("tables", "figures")]
 

@@ -1,0 +1,106 @@
+"""The weight of the equation in distillation: residual and distribution of PIDDM's students beside their teacher."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from jensenbench.reporting import style
+from jensenbench.reporting.results import Results
+from jensenbench.reporting.summary import Candidate, Group, method_settings
+
+STUDENT, TEACHER, TASK = "piddm", "edm/heun", "unconditional"
+PANEL = 1.8  # inches
+QUALITIES = {
+    "residual_rel": "residual / largest term", "sliced_w2": "sliced W2 [std]", "smse": "std MSE [std²]",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student that samples in one step, and the weight that its training gave to the equation."""
+
+    candidate: Candidate
+    weight: float
+    balanced: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.weight:g}" + ("\nbalanced" if self.balanced else "")
+
+
+def students(results: Results, group: Group) -> list[Student]:
+    """All one-step students of a group by their weight, balanced ones last."""
+    found = []
+    for candidate in group.candidates:
+        if (candidate.method, candidate.status) == (STUDENT, "ok"):
+            runs = results.runs[results.runs["run_id"].isin(candidate.run_ids)]
+            settings = method_settings(runs)
+            fit = settings["fit"]
+            found += (
+                [] if settings["steps"] else [Student(candidate, fit["residual_weight"], fit["balance"] == "gradients")]
+            )
+    return sorted(found, key=lambda student: (student.balanced, student.weight))
+
+
+def teacher(group: Group) -> Candidate | None:
+    """The deterministic sampler of the prior that the students were distilled from."""
+    return next((c for c in group.candidates if (c.name, c.status) == (TEACHER, "ok")), None)
+
+
+def write_figure(results: Results, out: Path) -> list[Path]:
+    """Write ``tradeoff``, a column a PDE, if any has students of two weights; returns its stem."""
+    groups = [Group(results, pde, prior, TASK) for pde, prior in results.pairs if TASK in results.tasks(pde, prior)]
+    shown = [(group, found) for group in groups if len(found := students(results, group)) > 1]
+    if not shown:
+        return []
+    style.apply()
+    size = (max(style.COLUMN_WIDTH, PANEL * len(shown)), 4.6)
+    figure, axes = plt.subplots(len(QUALITIES), len(shown), figsize=size, squeeze=False, layout="constrained")
+    rows = []
+    for column, (group, found) in zip(axes.T, shown, strict=True):
+        column[0].set_title(f"{group.pde}\n{group.prior}", fontsize=7)
+        for ax, (metric, label) in zip(column, QUALITIES.items(), strict=True):
+            rows += _draw(ax, group, found, metric)
+            ax.set_ylabel(label if group is shown[0][0] else "")
+        column[-1].set_xlabel("weight of the equation λ")
+    stem = out / "tradeoff_piddm"
+    style.save_figure(figure, stem, pd.DataFrame(rows))
+    plt.close(figure)
+    return [stem]
+
+
+def _draw(ax: Axes, group: Group, found: Sequence[Student], metric: str) -> list[dict[str, Any]]:
+    """Students as points with intervals, their teacher as a line with a band."""
+    rows, ends = [], []
+    for place, student in enumerate(found):
+        cell = group.cell(student.candidate, metric)
+        low, high = max(cell.value - cell.low, 0), max(cell.high - cell.value, 0)
+        ax.errorbar(
+            place, cell.value, yerr=[[low], [high]], color=style.colours(["a", "b"])["b" if student.balanced else "a"],
+            marker="s" if student.balanced else "o", markersize=4, elinewidth=0.9,
+        )  # fmt: skip
+        rows.append(_row(group, student.candidate.name, student.label.replace("\n", " "), metric))
+        ends += [cell.low, cell.high]
+    source = teacher(group)
+    if source is not None:
+        cell = group.cell(source, metric)
+        ax.axhline(cell.value, color="0.3", linewidth=0.9, linestyle="--", zorder=0)
+        ax.axhspan(cell.low, cell.high, color="0.3", alpha=0.15, linewidth=0, zorder=0)
+        ax.text(0.98, cell.value, "teacher", transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=6)
+        rows.append(_row(group, source.name, "", metric))
+        ends += [cell.low, cell.high]
+    style.scale_axis(ax, "y", pd.Series(ends).to_numpy(dtype=float))
+    ax.set_xticks(range(len(found)), [student.label for student in found])
+    ax.set_xlim(-0.5, len(found) - 0.3)
+    return rows
+
+
+def _row(group: Group, name: str, weight: str, metric: str) -> dict[str, Any]:
+    cell = group.cell(next(c for c in group.candidates if c.name == name), metric)
+    labels = {"pde": group.pde, "prior": group.prior, "method": name, "weight": weight, "metric": metric}
+    return labels | {"value": cell.value, "low": cell.low, "high": cell.high}
