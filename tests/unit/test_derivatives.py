@@ -8,7 +8,8 @@ from jensenbench.errors import UserError
 from jensenbench.provenance import public_modules
 from jensenbench.registry import load_pde, make_pde
 
-GLOBAL = {"navier_stokes"}  # its stream function couples all points, and its snapshots are channels: no stencil
+# The stream function of navier_stokes couples all points, and so does the fitted diffusivity of stokes: no stencil.
+GLOBAL = {"navier_stokes", "stokes"}
 SCHEMES = [
     (name, scheme) for name in public_modules("pdes") if name not in GLOBAL for scheme in load_pde(name)().schemes
 ]
