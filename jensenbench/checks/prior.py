@@ -12,6 +12,7 @@ from jensenbench.noise import generator_of
 from jensenbench.samplers import extrapolate, interpolate
 
 LEVELS = (0.05, 0.5, 2.0, 10.0)
+INFORMED = (0.5, 2.0)  # where neither the input nor the mean says nearly all
 STANDARD_ERRORS = 4.0
 PROBES = 6
 ROUNDING = 1e-9  # of float64 answers of a closed form, relative to the states' size
@@ -61,6 +62,7 @@ def check_prior(denoiser: Denoiser, states: Tensor, *, exact: bool, seed: int = 
     for sigma in LEVELS:
         checks.extend(_orthogonality(case, sigma))
         checks.append(_calibration(case, sigma))
+        checks.append(_informed(case, sigma))
     return Report(type(denoiser).__name__, tuple(checks))
 
 
@@ -194,3 +196,18 @@ def _calibration(case: _Case, sigma: float) -> Check:
         worst,
         "smallest change of the loss plus slack",
     )
+
+
+def _informed(case: _Case, sigma: float) -> Check:
+    """No multiple of x_t denoises better; at middle levels a trained prior must do better than all of them.
+
+    EDM's skip connection alone, an untrained network, is such a multiple and meets the other laws.
+    """
+    x = case.noisy(sigma)
+    best = (case.states * x).sum() / x.square().sum() * x
+    gain = ((best - case.states).square() - (case.prior(x, sigma) - case.states).square()).flatten(1).mean(1).double()
+    standard = float(gain.std() / len(gain) ** 0.5)
+    value, beaten = float(gain.mean()), not case.exact and sigma in INFORMED
+    passed = value > STANDARD_ERRORS * standard if beaten else value >= -STANDARD_ERRORS * standard - ROUNDING
+    wanted = "more than 4 standard errors above 0" if beaten else "not below 0"
+    return Check(f"better than a multiple of x_t at sigma = {sigma:g}", passed, value, f"gain in loss, {wanted}")

@@ -10,6 +10,7 @@ from jensenbench.checks.prior import check_prior
 from jensenbench.codec import Codec
 from jensenbench.denoiser import Denoiser
 from jensenbench.noise import KeyedNoise
+from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.network import NetworkPrior
@@ -102,6 +103,19 @@ def test_spoilt_priors_are_caught(spoil, law):
     prior, states = gaussian_case("poisson")
     failed = [check.name for check in check_prior(spoil(prior), states, exact=True).failures]
     assert any(name.startswith(law) for name in failed), failed
+
+
+def test_an_untrained_network_is_caught():
+    _, states = gaussian_case("poisson")
+    settings = find_backbone("unet").settings
+    untrained = NetworkPrior(build_backbone("unet", *shape_of(states), settings), states.shape[1:])
+    failed = [check.name for check in check_prior(untrained, states, exact=False).failures]
+    assert any(name.startswith("better than a multiple of x_t") for name in failed), failed
+
+
+def shape_of(states: Tensor) -> tuple[int, tuple[int, ...]]:
+    """Channels and grid, as backbones want them."""
+    return states.shape[1], tuple(states.shape[2:])
 
 
 def train_network(folder: Path) -> tuple[NetworkPrior, Tensor]:
