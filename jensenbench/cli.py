@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("collect", _collect, "join the evaluations of a tier", "out").add_argument("folders", nargs="+", type=Path)
     add("report", _report, "write tables and figures", "tier", "results", "out")
     _import_arguments(add("import", _import, "turn a published data file into the suite's format"))
+    export = add("export", _export, "write a data file of the suite in another code's layout", "out")
+    export.add_argument("data", type=Path)
+    export.add_argument("--format", required=True)
     check = add("check", _check, "print the conformance of a plug-in")
     check.add_argument("kind", choices=("method", "pde", "prior"))
     check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
@@ -275,6 +278,12 @@ def _import(options: argparse.Namespace) -> None:
     import_data.run(
         file=options.file, format=options.format, pde=options.pde, settings={}, label=None, splits={}, seed=0, out=out
     )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from jensenbench.stages import export_data
+
+    export_data.run(data=options.data, format=options.format, out=options.out)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -5,28 +5,37 @@ from pathlib import Path
 from typing import Any
 
 from jensenbench.errors import UnknownName
-from jensenbench.importers import neuraloperator
+from jensenbench.importers import cocogen, diffusionpde, fno, neuraloperator, pidm
+from jensenbench.importers.arrays import Source
 from jensenbench.importers.conventions import Imported, Reader
 
-FORMATS: Mapping[str, Mapping[str, Reader]] = {"neuraloperator": neuraloperator.READERS}
+FORMATS: Mapping[str, Mapping[str, Reader]] = {
+    "cocogen": cocogen.READERS,
+    "diffusionpde": diffusionpde.READERS,
+    "fno": fno.READERS,
+    "neuraloperator": neuraloperator.READERS,
+    "pidm": pidm.READERS,
+}
 
 
-def read(file: Path, format: str, pde: str, settings: Mapping[str, Any]) -> Imported:
+def read(file: Path, format: str, pde: str, settings: Mapping[str, Any], *, unpickle: bool = False) -> Imported:
     """States of a foreign file, as float64 fields in the suite's order of channels.
 
     Args:
-        file: the data file.
+        file: the data file, or one of several that belong together.
         format: one of :data:`FORMATS`.
         pde: module name of the equation.
         settings: settings of the PDE that are known; the others are found from the data.
+        unpickle: let pickled objects in the file run their code.
 
     Raises:
         UnknownName: no such format, or the format holds no such PDE.
-        UserError: the file is missing, truncated, of another shape, or holds pickles, NaN or infinite values.
+        UserError: the file is missing, truncated, of another shape, holds pickles, NaN or infinite values, or its
+            states do not solve the equation as the format's do.
     """
     if format not in FORMATS:
         raise UnknownName("import format", format, FORMATS)
     readers = FORMATS[format]
     if pde not in readers:
         raise UnknownName(f"PDE of the format {format!r}", pde, readers)
-    return readers[pde](file, settings)
+    return readers[pde](Source(file, unpickle), settings)

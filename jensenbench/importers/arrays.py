@@ -1,42 +1,132 @@
-"""Arrays of files from outside: nothing is unpickled, and a broken file is refused by name."""
+"""Arrays of files from outside: nothing is unpickled unasked, and a broken file is refused by name."""
 
-import zipfile
-import zlib
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
+import scipy.io
+import torch
 from numpy.typing import NDArray
 
 from jensenbench.errors import UserError
 
-_BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError)
+Arrays = dict[str, NDArray]
 
 
-def read_npz(file: Path, keys: Sequence[str]) -> dict[str, NDArray]:
-    """The named arrays of an ``.npz`` archive; pickled objects are refused, never loaded."""
-    if not file.is_file():
-        raise UserError(f"{file} does not exist: name a data file")
+@dataclass(frozen=True)
+class Source:
+    """A data file from outside; ``unpickle`` lets pickled objects in it run their code."""
+
+    path: Path
+    unpickle: bool = False
+
+
+@contextmanager
+def _parsing(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a parser raises on foreign bytes becomes one line that names the file."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: name a data file")
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return _members(file, archive, keys)
+        yield
     except UserError:
         raise
-    except _BROKEN as error:
-        raise UserError(f"{file} is truncated or not an .npz archive ({error}): fetch it again") from error
-    except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file} is no plain .npz archive; pickled objects are refused ({error})") from error
+    except Exception as error:  # parsers of damaged bytes raise anything, from IndexError to MemoryError
+        if "pickle" in f"{type(error).__name__} {error}".lower():
+            raise UserError(
+                f"{path} holds pickled objects, which can run any code: refused; save plain arrays"
+            ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is truncated, damaged or no {kind} ({reason}): fetch it again") from error
 
 
-def _members(file: Path, archive: np.lib.npyio.NpzFile, keys: Sequence[str]) -> dict[str, NDArray]:
-    missing = sorted(set(keys) - set(archive.files))
+def read_npz(source: Source, keys: Sequence[str]) -> Arrays:
+    """The named arrays of an ``.npz`` archive."""
+    with _parsing(source.path, ".npz archive"), np.load(source.path, allow_pickle=source.unpickle) as archive:
+        return _named(source.path, archive, archive.keys(), keys)
+
+
+def read_npy(source: Source) -> NDArray:
+    """The array of an ``.npy`` file."""
+    with _parsing(source.path, ".npy array"):
+        found = np.load(source.path, allow_pickle=source.unpickle)
+        if not isinstance(found, np.ndarray):
+            raise UserError(f"{source.path} is an archive, expected one array: check --format")
+        return found
+
+
+def read_series(paths: Sequence[Path], source: Source) -> NDArray:
+    """The arrays of several ``.npy`` files, equal in shape, stacked; trusted as ``source`` is."""
+    arrays = [read_npy(Source(path, source.unpickle)) for path in paths]
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape != arrays[0].shape:
+            raise UserError(f"{path} has shape {array.shape}, {paths[0].name} {arrays[0].shape}: fetch it again")
+    return np.stack(arrays)
+
+
+def read_pt(source: Source, keys: Sequence[str]) -> Arrays:
+    """The named tensors of a ``torch.save`` file; anything but tensors in plain containers counts as pickled."""
+    with _parsing(source.path, "PyTorch file"):
+        content = torch.load(source.path, map_location="cpu", weights_only=not source.unpickle)
+        return _named(source.path, content, content, keys)
+
+
+def read_mat(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
+    """The named arrays of a MATLAB file, axes as in MATLAB; those of version 7.3 are HDF5 with all axes reversed."""
+    path = source.path
+    with _parsing(path, "MATLAB file"):
+        if h5py.is_hdf5(path):
+            found = {key: array.T for key, array in _hdf5(path, keys, optional).items()}
+        else:
+            _check_elements(path)
+            names = [name for name, *_ in scipy.io.whosmat(path)]
+            found = scipy.io.loadmat(path, variable_names=[*keys, *optional])
+            found = _named(path, found, names, keys, optional)
+    return found
+
+
+def read_hdf5(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
+    """The named arrays of an HDF5 file, axes as stored."""
+    with _parsing(source.path, "HDF5 file"):
+        return _hdf5(source.path, keys, optional)
+
+
+def read_csv(source: Source) -> NDArray:
+    """The numbers (rows, columns) of a comma-separated file without a header."""
+    with _parsing(source.path, "table of comma-separated numbers"):
+        with source.path.open("rb") as file:
+            file.seek(-1, 2)
+            if file.read() != b"\n":
+                raise UserError(f"{source.path} is truncated: its last line has no end; fetch it again")
+        return np.loadtxt(source.path, delimiter=",", ndmin=2)
+
+
+def numbered(path: Path) -> list[Path]:
+    """The files ``name_0.npy``, ``name_1.npy`` … beside ``path``, itself one of them, in the order of their numbers.
+
+    Raises:
+        UserError: a number is missing, as after an interrupted copy.
+    """
+    name, _, number = path.stem.rpartition("_")
+    if not (name and number.isdigit()):
+        raise UserError(f"{path}: expected a file of a series name_0{path.suffix}, name_1{path.suffix} …")
+    series = {
+        int(file.stem.rpartition("_")[2]): file
+        for file in path.parent.glob(f"{name}_*{path.suffix}")
+        if file.stem.removeprefix(f"{name}_").isdigit()
+    }
+    missing = sorted(set(range(max(series, default=int(number)) + 1)) - set(series))
     if missing:
-        raise UserError(f"{file} has no array {missing[0]!r}, it holds {sorted(archive.files)}: check --format")
-    return {key: archive[key] for key in keys}
+        raise UserError(f"{path.parent} lacks {name}_{missing[0]}{path.suffix} of the series: fetch it again")
+    return [series[i] for i in sorted(series)]
 
 
 def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
-    """``array`` as float64 if it is numeric, not empty, finite and has ``ndim`` axes."""
+    """``array`` as float64 if it is numeric, not empty, finite and has ``ndim`` axes, the first one of states."""
     if array.dtype.kind not in "biuf":
         raise UserError(f"{file}: array {key!r} has dtype {array.dtype}, expected bool, integer or real numbers")
     if array.ndim != ndim or 0 in array.shape:
@@ -46,3 +136,39 @@ def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
     if bad:
         raise UserError(f"{file}: {bad} of {len(numbers)} states of {key!r} hold NaN or infinite values: drop them")
     return numbers
+
+
+def check_pair(file: Path, first: tuple[str, NDArray], second: tuple[str, NDArray]) -> None:
+    """Both arrays are (N, n, n) of the same N and n."""
+    (a, left), (b, right) = first, second
+    if left.shape != right.shape or left.shape[-1] != left.shape[-2]:
+        raise UserError(f"{file}: {a!r} has shape {left.shape}, {b!r} {right.shape}; expected equal (N, n, n)")
+
+
+def _hdf5(path: Path, keys: Sequence[str], optional: Sequence[str]) -> Arrays:
+    with h5py.File(path, "r") as file:
+        found = {key: file.get(key) for key in [*keys, *optional]}
+        content = {key: item[()] for key, item in found.items() if isinstance(item, h5py.Dataset)}
+        return _named(path, content, file.keys(), keys, optional)
+
+
+def _named(
+    path: Path, content: Mapping[str, Any], held: Iterable[str], keys: Sequence[str], optional: Sequence[str] = ()
+) -> Arrays:
+    """The required arrays and those optional ones that there are; ``held`` names all, for the message."""
+    missing = sorted(set(keys) - set(content))
+    if missing:
+        raise UserError(f"{path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
+    return {key: np.asarray(content[key]) for key in [*keys, *optional] if key in content}
+
+
+def _check_elements(path: Path) -> None:
+    """A MATLAB 5 file is a header of 128 bytes and elements that each tell their length: they must fill it."""
+    size, place = path.stat().st_size, 128
+    with path.open("rb") as file:
+        order = "<" if file.read(128)[126:] == b"IM" else ">"
+        while place < size:
+            file.seek(place)
+            place += 8 + struct.unpack(f"{order}II", file.read(8))[1]
+    if place != size:
+        raise UserError(f"{path} is truncated: {size} bytes, {place} expected; fetch it again")

@@ -1,0 +1,212 @@
+"""Published layouts, written without the suite: read as they are, wrong ones refused or flagged by the residual."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from foreign import CASES, Case, write_mat5, write_merged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jensenbench import cli, exporters, importers
+from jensenbench.dataset import load_dataset, write_dataset
+from jensenbench.errors import UserError
+from jensenbench.registry import make_pde
+from jensenbench.store import SPLITS
+
+
+def read(case: Case, path: Path) -> importers.Imported:
+    return importers.read(path, case.format, case.pde, case.known)
+
+
+def fields(case: Case) -> tuple[np.ndarray, ...]:
+    return tuple(case.states().swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_states_and_settings_are_found_as_they_were_written(tmp_path, case):
+    stored = fields(case)
+    found = read(case, case.write(tmp_path, stored))
+    np.testing.assert_allclose(found.states.numpy(), np.stack(stored, 1), rtol=case.tolerance, atol=case.tolerance)
+    assert {name: getattr(found.pde.config, name) for name in case.settings} == dict(case.settings)
+    assert any(line.startswith("chosen:") for line in found.findings), found.findings
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_transposed_solution_is_turned_back_and_said(tmp_path, case):
+    *first, last = fields(case)
+    found = read(case, case.write(tmp_path, (*first, last.swapaxes(1, 2))))
+    np.testing.assert_allclose(found.states[:, -1].numpy(), last, rtol=case.tolerance, atol=case.tolerance)
+    (chosen,) = (line for line in found.findings if line.startswith("chosen"))
+    assert any(word in chosen for word in ("transposed", "exchanged")), found.findings
+
+
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.pde != "burgers"], ids=str)
+def test_swapped_channels_are_put_right_and_said(tmp_path, case):
+    first, second = fields(case)
+    found = read(case, case.write(tmp_path, (second, first)))
+    k = found.states[:, 0].numpy()
+    k = k.swapaxes(1, 2) if case.format == "cocogen" else k  # which turns one of both arrays
+    np.testing.assert_allclose(k, first, rtol=case.tolerance, atol=case.tolerance)
+    assert any("swapped" in line for line in found.findings if not line.startswith("refused")), found.findings
+
+
+def test_another_source_or_grid_is_refused_with_what_would_fit(tmp_path):
+    case = CASES["diffusionpde poisson"]
+    f, u = fields(case)
+    cells = (11 / 12) ** 2  # a spacing of 1/12 for one of 1/11
+    wrong = {
+        "the other sign": (-f, u),
+        "source that fits 0.4651 x the stored one": (2.15 * f, u),
+        "spacing 1/12 would fit: values at cell centres": (f, cells * u),
+        "do not solve poisson": (f, u**2),
+    }
+    for message, arrays in wrong.items():
+        with pytest.raises(UserError, match=message):
+            read(case, case.write(tmp_path, arrays))
+
+
+@pytest.mark.parametrize("name", ["fno darcy", "pidm", "cocogen"])
+def test_a_solution_of_another_source_is_refused(tmp_path, name):
+    case = CASES[name]
+    coefficient, solution = fields(case)
+    with pytest.raises(UserError, match="source"):
+        read(case, case.write(tmp_path, (coefficient, 2 * solution)))
+
+
+def test_states_of_no_flow_between_the_times_are_refused(tmp_path):
+    case = CASES["fno navier_stokes"]
+    first, last = fields(case)
+    with pytest.raises(UserError, match="do not solve navier_stokes"):
+        read(case, case.write(tmp_path, (first, last[::-1])))
+
+
+FILES = {name: CASES[name] for name in CASES if "navier" not in name}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, tuple[Case, Path, bytes]]:
+    """A whole file of each format, with its bytes."""
+    found = {}
+    for name, case in FILES.items():
+        path = case.write(tmp_path_factory.mktemp("whole"), fields(case))
+        found[name] = (case, path, path.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+@given(share=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=12, deadline=None)
+def test_a_file_cut_at_any_byte_is_refused_by_name(written, name, share):
+    case, path, whole = written[name]
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match=path.stem):
+        read(case, path)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_text_file_under_that_name_is_refused(written, name):
+    case, path, whole = written[name]
+    path.write_text("<html>404: not found</html>\n")
+    with pytest.raises(UserError, match=path.stem):
+        read(case, path)
+    path.write_bytes(whole)
+
+
+def test_wrong_keys_types_and_values_are_refused_by_name(tmp_path):
+    case = CASES["diffusionpde poisson"]
+    f, u = fields(case)
+    bad = u.copy()
+    bad[2, 3, 4] = np.inf
+    wrong = {
+        "no array 'phi_data', it holds \\['f_data', 'psi_data'\\]": {"f_data": f, "psi_data": u},
+        "'f_data' has dtype complex128": {"f_data": f + 1j, "phi_data": u},
+        "expected equal": {"f_data": f, "phi_data": u[:4]},
+        "expected 3 axes": {"f_data": f[0], "phi_data": u[0]},
+        "1 of 5 states of 'phi_data' hold NaN or infinite": {"f_data": f, "phi_data": bad},
+    }
+    for message, arrays in wrong.items():
+        with pytest.raises(UserError, match=message):
+            read(case, write_mat5(tmp_path / "poisson.mat", **arrays))
+    with pytest.raises(UserError, match="the settings ask for n = 32"):
+        importers.read(case.write(tmp_path, (f, u)), case.format, case.pde, {"n": 32})
+
+
+def test_a_series_with_a_missing_or_odd_file_is_refused(tmp_path):
+    case = CASES["cocogen"]
+    path = case.write(tmp_path, fields(case))
+    (tmp_path / "permeability" / "K_2.npy").unlink()
+    with pytest.raises(UserError, match=r"K_2\.npy is missing"):
+        read(case, path)
+    (tmp_path / "data" / "P_1.npy").unlink()
+    with pytest.raises(UserError, match=r"lacks P_1\.npy"):
+        read(case, path)
+    merged = write_merged(tmp_path, np.ones((5, 8, 8)))
+    with pytest.raises(UserError, match="poisson has 2"):
+        importers.read(merged, "diffusionpde", "poisson", {})
+    np.save(tmp_path / "merge_1.npy", np.ones((8, 9, 1)))
+    with pytest.raises(UserError, match=r"merge_1\.npy has shape"):
+        importers.read(merged, "diffusionpde", "poisson", {})
+
+
+def test_pickles_run_only_where_they_are_trusted(tmp_path):
+    case = CASES["diffusionpde poisson"]
+    states = np.stack([fields(case)[0] / 2.15, fields(case)[1] * 36.5], -1)
+    torch.save({"x": torch.ones(2), "code": Path}, tmp_path / "darcy.pt")
+    with pytest.raises(UserError, match="pickled"):
+        importers.read(tmp_path / "darcy.pt", "neuraloperator", "darcy", {})
+    boxed = np.empty(1, dtype=object)
+    boxed[0] = states
+    np.save(tmp_path / "merge_0.npy", boxed, allow_pickle=True)
+    with pytest.raises(UserError, match="pickled"):
+        importers.read(tmp_path / "merge_0.npy", case.format, case.pde, {})
+    np.save(tmp_path / "merge_0.npy", states)
+    assert len(importers.read(tmp_path / "merge_0.npy", case.format, case.pde, {}).states) == len(states)
+
+
+EXPORTS = {
+    "diffusionpde": ("poisson", "poisson.mat"),
+    "diffusionpde 7.3": ("helmholtz", "helmholtz.v73.mat"),
+    "diffusionpde merged": ("poisson", "merge_0.npy"),
+    "fno": ("darcy", "darcy.mat"),
+    "pidm": ("darcy_corner", "p_data.csv"),
+    "cocogen": ("darcy_corner", "data/P_0.npy"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exported_states_are_read_as_they_were(tmp_path, name):
+    (pde, file), format = EXPORTS[name], name.split()[0]
+    law = {"law": format, "modes": 20} if pde == "darcy_corner" else {}
+    states = make_pde(pde, {"n": 12, **law}).generate(range(3), seed=1)
+    exporters.write(tmp_path / file, format, make_pde(pde, {"n": 12, **law}), states)
+    found = importers.read(tmp_path / file, format, pde, law)
+    torch.testing.assert_close(found.states, states, rtol=1e-14, atol=1e-14)
+    assert any(line.startswith("chosen:") for line in found.findings)
+
+
+def test_export_and_import_by_hand_bring_back_the_same_states(tmp_path, capsys):
+    pde = make_pde("poisson", {"n": 12})
+    parts = dict(zip(SPLITS, pde.generate(range(40), seed=0).split(10), strict=True))
+    write_dataset(tmp_path / "first.h5", pde, parts, seed=0)
+    exported, again = tmp_path / "states.mat", tmp_path / "again.h5"
+    assert cli.main(["export", str(tmp_path / "first.h5"), "--format", "diffusionpde", "--out", str(exported)]) == 0
+    arguments = ["import", str(exported), "--format", "diffusionpde", "--pde", "poisson", "--out", str(again)]
+    assert cli.main(arguments) == 0
+    one, two = (torch.cat([load_dataset(path).split(s) for s in SPLITS]) for path in (tmp_path / "first.h5", again))
+    assert torch.equal(two, one[: len(two)])
+    assert "chosen: as the format says" in capsys.readouterr().out
+
+
+def test_states_that_a_format_cannot_hold_are_refused(tmp_path):
+    darcy = make_pde("darcy", {"n": 8, "source": 4.0})
+    states = darcy.generate(range(2), seed=0)
+    with pytest.raises(UserError, match=r"source = 1\.0, not 4\.0"):
+        exporters.write(tmp_path / "darcy.mat", "fno", darcy, states)
+    with pytest.raises(UserError, match="did you mean 'darcy_corner'"):
+        exporters.write(tmp_path / "p_data.csv", "pidm", darcy, states)
+    with pytest.raises(UserError, match=r"merge_0\.npy"):
+        poisson = make_pde("poisson", {"n": 8})
+        exporters.write(tmp_path / "states.npy", "diffusionpde", poisson, poisson.generate([0], seed=0))
