@@ -30,6 +30,9 @@ VARIANTS = (
     ("darcy_corner", {"law": "cocogen", "modes": 30}),
     ("darcy_corner", {"modes": 20, "data": "published"}),
     ("darcy_corner", {"law": "cocogen", "modes": 20, "data": "published"}),
+    ("burgers_inviscid", {"data": "continuous"}),
+    ("porous_medium", {"data": "continuous"}),
+    ("stefan", {"data": "continuous"}),
 )
 
 

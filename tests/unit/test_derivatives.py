@@ -8,8 +8,8 @@ from jensenbench.errors import UserError
 from jensenbench.provenance import public_modules
 from jensenbench.registry import load_pde, make_pde
 
-# The stream function of navier_stokes couples all points, and so does the fitted diffusivity of stokes: no stencil.
-GLOBAL = {"navier_stokes", "stokes"}
+# The stream function of navier_stokes couples all points, and so do parameters that are fitted to a state: no stencil.
+GLOBAL = {"navier_stokes", "stokes", "porous_medium", "stefan"}
 SCHEMES = [
     (name, scheme) for name in public_modules("pdes") if name not in GLOBAL for scheme in load_pde(name)().schemes
 ]
