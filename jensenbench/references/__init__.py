@@ -1,0 +1,1 @@
+"""Reference posteriors of nonlinear problems: Markov chains in the white noise behind the coefficient."""

@@ -1,0 +1,86 @@
+"""What the chains of a reference posterior know at a step, and its file."""
+
+from ast import literal_eval
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from jensenbench import store, tensorfile
+from jensenbench.references.kernel import Reference
+from jensenbench.references.target import Point
+
+FORMAT = 1
+STAGE = "reference-posterior"
+_NUMBERS = ("beta", "done", "count", "accepted", "refused")
+_TENSORS = ("states", "outer", "weights", "total", "squares", "traces", "kept")
+
+
+@dataclass
+class ChainState:
+    """What must survive a kill: where the chains are, what they have learnt, and what was recorded.
+
+    Attributes:
+        point, reference, beta: the chains' states, what their proposals are reversible for, the size of their steps.
+        states, outer: sums (k,) of the noise and (k, k) of its squares over ``count`` states since the last fit.
+        weights: (chains,) log weights of the chains while they are annealed.
+        total, squares: sums (C, *grid) of the recorded states and of their squares, in units of the fields' std.
+        traces: (chains, steps, F) float32 functionals.
+        kept: (snapshots, chains, k) float32 noise of the stored states.
+        done: steps, the warm-up included.
+        accepted: sum over the recorded steps of the mean acceptance.
+        refused: proposals that the solver refused.
+    """
+
+    point: Point
+    reference: Reference
+    states: Tensor
+    outer: Tensor
+    weights: Tensor
+    total: Tensor
+    squares: Tensor
+    traces: Tensor
+    kept: Tensor
+    beta: float
+    done: int = 0
+    count: int = 0
+    accepted: float = 0.0
+    refused: int = 0
+
+    def forget(self) -> None:
+        """Start the sums behind the next fit of the reference anew."""
+        self.count = 0
+        self.states, self.outer = torch.zeros_like(self.states), torch.zeros_like(self.outer)
+
+    def learn(self, z: Tensor) -> None:
+        """Add noise (b, k) to these sums."""
+        self.count += len(z)
+        self.states += z.sum(0)
+        self.outer += z.T @ z
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (k,) and covariance (k, k) of what was added."""
+        mean = self.states / self.count
+        return mean, self.outer / self.count - torch.outer(mean, mean)
+
+    def save(self, path: Path, meta: Mapping[str, Any]) -> None:
+        """Write everything; equal states give equal bytes."""
+        parts = {**self.point._asdict(), **vars(self.reference), **{name: getattr(self, name) for name in _TENSORS}}
+        numbers = {name: repr(getattr(self, name)) for name in _NUMBERS}
+        tensorfile.write_tensors(path, {"format": FORMAT, **meta, **numbers}, parts)
+
+    @classmethod
+    def load(cls, path: Path, meta: Mapping[str, Any]) -> Self | None:
+        """The state of the very same chains; None where there is none."""
+        if not path.exists():
+            return None
+        found, parts, _ = tensorfile.read_tensors(path, STAGE, format=FORMAT)
+        numbers: dict[str, Any] = {name: literal_eval(found.pop(name)) for name in _NUMBERS}
+        if store.canonical_json(found) != store.canonical_json({"format": FORMAT, **meta}):
+            return None
+        point = Point(*(parts.pop(name) for name in Point._fields))
+        reference = Reference(*(parts.pop(name) for name in ("mean", "directions", "std")))
+        return cls(point, reference, **parts, **numbers)
