@@ -1,6 +1,8 @@
-"""Seconds a state of the batched generators, beside one sparse LU a state with scipy, in pairs on equal coefficients.
+"""Seconds a state of the batched solvers, beside one sparse LU a state with scipy, in pairs on equal coefficients.
 
-python benchmarks/data.py [--states 64] [--repeats 3]
+Seconds are those of the processor: a busy machine changes them little. One thread.
+
+python benchmarks/data.py [--states 64] [--repeats 3] [--sizes 32 64 128] [--pdes poisson helmholtz darcy burgers]
 """
 
 import argparse
@@ -21,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from jensenbench.pde import PDE
 from jensenbench.registry import make_pde
 
-SIZES = (32, 64)
+SIZES = (32, 64, 128)
 PROBLEMS = (
     ("poisson", {}),
     ("helmholtz", {}),
@@ -84,10 +86,10 @@ def reference(pde: PDE, drawn: Tensor) -> Tensor:
 
 
 def seconds(call: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    """Wall time of a call, and its result."""
-    start = time.perf_counter()
+    """Processor time of a call, and its result."""
+    start = time.process_time()
     result = call()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def compare(pde: PDE, states: int, repeats: int) -> str:
@@ -110,11 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--states", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--pdes", nargs="+", default=[name for name, _ in PROBLEMS])
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'problem':24} {'batched ms':>10} {'sparse LU ms':>12} {'ratio':>8} {'':14} {'difference':>10}")
-    for name, settings in PROBLEMS:
-        for n in SIZES:
+    for name, settings in (problem for problem in PROBLEMS if problem[0] in options.pdes):
+        for n in options.sizes:
             print(compare(make_pde(name, {"n": n, **settings}), options.states, options.repeats), flush=True)
 
 
