@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("samples", nargs="+", type=Path)
     add("collect", _collect, "join the evaluations of a tier", "out").add_argument("folders", nargs="+", type=Path)
+    _jensen_arguments(add("jensen", _jensen, "measure the Jensen gap of a prior"))
     add("report", _report, "write tables and figures", "tier", "results", "out")
     _import_arguments(add("import", _import, "turn a published data file into the suite's format"))
     export = add("export", _export, "write a data file of the suite in another code's layout", "out")
@@ -91,6 +92,18 @@ def _cell_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seed", type=int, required=True)
+
+
+def _jensen_arguments(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("of files of the workflow")
+    for name in ("data", "prior-file", "out"):
+        files.add_argument(f"--{name}", type=Path)
+    spot = parser.add_argument_group("of states generated on the spot, printed")
+    spot.add_argument("--pde")
+    spot.add_argument("--prior", default="empirical", help="empirical, gaussian or mixture")
+    spot.add_argument("--n", type=int, help="points along a side (default: the PDE's own)")
+    spot.add_argument("--states", type=int, default=2000, help="of the empirical law and of the codec's statistics")
+    spot.add_argument("--power", type=int, default=1, help="of the codec")
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,6 +276,19 @@ def _collect(options: argparse.Namespace) -> None:
     from jensenbench.stages import collect
 
     collect.run(folders=options.folders, out=options.out)
+
+
+def _jensen(options: argparse.Namespace) -> None:
+    from jensenbench.stages import jensen
+
+    paths = {key: getattr(options, key) for key in ("data", "prior_file", "out")}
+    if all(paths.values()) and not options.pde:
+        return jensen.run(**paths)
+    if not options.pde or any(paths.values()):
+        raise UserError("give --pde NAME for a look at generated states, or --data, --prior-file and --out together")
+    size = {} if options.n is None else {"n": options.n}
+    chosen = {"kind": options.prior, "states": options.states, "power": options.power}
+    print(jensen.shown(jensen.look(pde=options.pde, settings=size, **chosen)))
 
 
 def _report(options: argparse.Namespace) -> None:

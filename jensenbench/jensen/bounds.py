@@ -1,0 +1,101 @@
+"""The likelihood's own gap in DPS with its bounds, and the optimum of a residual-regularised loss, on exact priors."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UserError
+from jensenbench.jensen.analytic import Components
+from jensenbench.projection import Linearised, least_norm
+
+Predict = Callable[[Tensor], Tensor]  # affine, prior coordinates (b, C, *grid) to data (b, m)
+NEWTON_STEPS = 50
+SOLVED = 1e-9  # of the optimality condition, over the size of the posterior means
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """log E[p(y|x0) | x_t] and log p(y | E[x0|x_t]), each (n,), of Gaussian data y."""
+
+    expected: Tensor
+    at_mean: Tensor
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """|E[p(y|x0)|x_t] - p(y|E[x0|x_t])| (n,) beside its bound with the constant as printed and with a Lipschitz one."""
+
+    gap: Tensor
+    printed: Tensor
+    lipschitz: Tensor
+
+
+def likelihood_gap(law: Components, predict: Predict, values: Tensor, std: float) -> Likelihood:
+    """Both likelihoods of data (n, m) = predict(x0) + std*eps, in closed form: what DPS replaces by what."""
+    _require_noise(std)
+    origin = predict(torch.zeros_like(law.factor[:1]))
+    spread = (predict(law.factor) - origin).T
+    noise = std**2 * torch.eye(values.shape[1], dtype=values.dtype)
+    centres = predict(law.means.flatten(0, 1)).unflatten(0, law.weights.shape)
+    parts = _log_density(values[:, None] - centres, noise + spread @ spread.T)
+    expected = torch.logsumexp(law.weights.log() + parts, 1)
+    return Likelihood(expected, _log_density(values - predict(law.mean), noise))
+
+
+def theorem_one(law: Components, predict: Predict, values: Tensor, std: float) -> Bounded:
+    """Theorem 1 of DPS (`chung2023dps`): the likelihood's gap is at most L |A| E|x0 - E[x0|x_t]|.
+
+    As printed, L = m/sqrt(2 pi std²) exp(-1/(2 std²)). That is no Lipschitz constant of the density of m Gaussian
+    values, which is steepest one std from its mean: (2 pi std²)^(-m/2) exp(-1/2)/std. The mean distance is replaced by
+    the larger root of the trace of the posterior covariance.
+    """
+    found, count = likelihood_gap(law, predict, values, std), values.shape[1]
+    columns = torch.eye(law.mean[0].numel(), dtype=values.dtype).reshape(-1, *law.mean.shape[1:])
+    operator = (predict(columns) - predict(torch.zeros_like(columns[:1]))).T
+    reach = torch.linalg.matrix_norm(operator, 2) * total_variance(law).sqrt()
+    printed = count / math.sqrt(2 * math.pi * std**2) * math.exp(-1 / (2 * std**2))
+    steepest = (2 * math.pi * std**2) ** (-count / 2) * math.exp(-0.5) / std
+    return Bounded((found.expected.exp() - found.at_mean.exp()).abs(), printed * reach, steepest * reach)
+
+
+def total_variance(law: Components) -> Tensor:
+    """Trace (n,) of the posterior covariance."""
+    between = (law.means - law.mean[:, None]).flatten(2).square().sum(2)
+    return (law.weights * between).sum(1) + law.factor.square().sum()
+
+
+def regularised_optimum(residual: Callable[[Tensor], Tensor], mean: Tensor, weight: float) -> Tensor:
+    """D* (n, C, *grid) that minimises |D - E[x0|x_t]|² + weight |R(D)|², |R|² a sum over points.
+
+    It meets D* = E[x0|x_t] - weight (∇R(D*))ᵀ R(D*) (`yeomsong2025softly`, proposition 3.1): a denoiser trained with
+    that residual term is biased by the last term even with a perfect network. Gauss–Newton from the mean, whose fixed
+    points are those of the equation; NaN for states where it has not converged.
+    """
+    if not weight > 0:
+        raise UserError(f"weight = {weight} of the residual term must be positive")
+    state = mean.clone()
+    for _ in range(NEWTON_STEPS):
+        at = Linearised(residual, state)
+        target = at.push(state - mean) - at.value
+        step = least_norm(at, target, tolerance=0.0, iterations=4 * target.shape[1], damping=1 / weight).step
+        state = mean + step
+    at = Linearised(residual, state)
+    error = (state + weight * at.pull(at.value) - mean).flatten(1).norm(dim=1)
+    wrong = error > SOLVED * (1 + mean.flatten(1).norm(dim=1))
+    return torch.where(wrong.reshape(-1, *[1] * (mean.ndim - 1)), torch.nan, state)
+
+
+def _log_density(distance: Tensor, covariance: Tensor) -> Tensor:
+    """log N(distance; 0, covariance) over the last axis."""
+    factor = torch.linalg.cholesky(covariance)
+    white = torch.linalg.solve_triangular(factor, distance.reshape(-1, distance.shape[-1]).T, upper=False)
+    constant = factor.diagonal().log().sum() + distance.shape[-1] / 2 * math.log(2 * math.pi)
+    return (-white.square().sum(0) / 2 - constant).reshape(distance.shape[:-1])
+
+
+def _require_noise(std: float) -> None:
+    if not 0 < std < math.inf:
+        raise UserError(f"noise std = {std}: the likelihood of exact data has no density; use a positive one")

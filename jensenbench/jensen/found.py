@@ -1,0 +1,94 @@
+"""What an estimator finds at each noisy state, and its mean with a standard error."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UserError
+
+NORMAL_95 = 1.96
+LEAST_ESS = 5.0  # a posterior on fewer states has collapsed
+LEAST_DRAWS = 4  # two halves, each with a variance
+SQUARES = ("gap", "denoised", "posterior", "network")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Values at n noisy states, each (n,); squares are means over interior points. NaN: this estimator cannot know.
+
+    Attributes:
+        gap: |E[R(x0)|x_t] - R(E[x0|x_t])|², without bias, hence sometimes negative where it is small.
+        denoised: |R(E[x0|x_t])|².
+        posterior: E[|R(x0)|² | x_t], the residual of posterior samples, in which there is no gap.
+        loss_gap: E[|R(x0)|² | x_t] - |R(E[x0|x_t])|², signed.
+        network: |R(D(x_t)) - R(E[x0|x_t])|² of a trained prior D: what is no gap in its residual.
+        ess: effective number of states or draws behind the posterior; infinite for closed forms.
+    """
+
+    gap: Tensor
+    denoised: Tensor
+    posterior: Tensor
+    loss_gap: Tensor
+    network: Tensor
+    ess: Tensor
+
+
+def square(residual: Tensor) -> Tensor:
+    """Mean square (n,) over points of residuals (n, m)."""
+    return residual.square().mean(1)
+
+
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """Mean product (n,) over points: of two independent estimates of one vector, its squared length without bias."""
+    return (first * second).mean(1)
+
+
+def unknown(like: Tensor) -> Tensor:
+    """NaN (n,) for what an estimator cannot know."""
+    return torch.full((len(like),), math.nan, dtype=torch.float64)
+
+
+def split_in_halves(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Two independent halves along axis 1 of draws (n, K, ...); K even and at least four."""
+    count = values.shape[1]
+    if count < LEAST_DRAWS or count % 2:
+        raise UserError(
+            f"{count} draws or probes a state: an estimate without bias takes two equal halves; use an even "
+            f"number, {LEAST_DRAWS} or more"
+        )
+    return values[:, : count // 2], values[:, count // 2 :]
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """Mean over the states and its standard error; NaN for both where all are unknown."""
+    if len(values) < 2:
+        raise UserError(f"{len(values)} noisy state(s): a standard error takes two or more")
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+
+
+def summary(found: Found) -> dict[str, Any]:
+    """One row: roots of the mean squares with their 95 % intervals, the signed loss gap, and whether it is usable.
+
+    ``<name>_error`` is the standard error of the mean *square*; an interval's end below zero is shown as 0.
+    """
+    row: dict[str, Any] = {}
+    for name in SQUARES:
+        mean, error = mean_and_error(getattr(found, name))
+        ends = {"": mean, "_low": mean - NORMAL_95 * error, "_high": mean + NORMAL_95 * error}
+        row |= {f"{name}{end}": max(value, 0.0) ** 0.5 if value == value else value for end, value in ends.items()}
+        row[f"{name}_error"] = error
+    row["loss_gap"], row["loss_gap_error"] = mean_and_error(found.loss_gap)
+    row["ess"] = float(found.ess.median())
+    row["usable"] = row["ess"] >= LEAST_ESS
+    return row | {"states": len(found.gap)}
+
+
+def require_level(sigma: float, lowest: float, highest: float) -> None:
+    """Refuse noise levels outside the range in which a prior answers as itself."""
+    if not (0 < sigma < math.inf and lowest <= sigma <= highest):
+        raise UserError(
+            f"sigma = {sigma:g} lies outside the prior's levels [{lowest:g}, {highest:g}]; choose one inside"
+        )

@@ -1,0 +1,196 @@
+"""Curves of the Jensen gap against the noise level: all estimators that apply to a prior, on the same states."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jensenbench.codec import Codec
+from jensenbench.denoiser import Denoiser
+from jensenbench.errors import UserError
+from jensenbench.jensen.analytic import analytic_gap, has_closed_form
+from jensenbench.jensen.empirical import empirical_gap
+from jensenbench.jensen.found import SQUARES, Found, require_level, summary
+from jensenbench.jensen.monte_carlo import monte_carlo_gap
+from jensenbench.jensen.residual import InteriorResidual
+from jensenbench.jensen.tweedie import in_single_precision, tweedie_gap, wide_directions
+from jensenbench.noise import KeyedNoise
+from jensenbench.pde import PDE
+from jensenbench.priors.empirical import EmpiricalPrior
+from jensenbench.progress import progress
+
+SPOT_CLEAN = 10_000_000  # index of the first clean state where states are generated on the spot: none is trained on
+WIDE_FROM = 256  # states whose widest directions are looked for
+SHARES = (4, 2, 1)  # of the states of the empirical law: a quarter, a half, all
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JensenSettings:
+    """Levels and sizes of the estimators.
+
+    Attributes:
+        levels, lowest, highest: noise levels, evenly spaced in the logarithm, in prior coordinates.
+        states: noisy states at each level.
+        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions a state, fixed ones
+            before them (the widest of the law), and states.
+        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
+            so many-th), and ancestral steps.
+        seed: of the noise.
+    """
+
+    levels: int = 12
+    lowest: float = 0.05
+    highest: float = 50.0
+    states: int = 48
+    probes: int = 16
+    directions: int = 64
+    probed_states: int = 16
+    draws: int = 24
+    drawn_states: int = 8
+    every: int = 4
+    steps: int = 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "seed" and not value > 0:
+                raise UserError(f"jensen: {field.name} = {value} must be positive")
+        if not self.lowest < self.highest < inf:
+            raise UserError(f"jensen: lowest = {self.lowest} must lie below highest = {self.highest}")
+        least = min(self.levels, self.states, self.probed_states, self.drawn_states)
+        if least < 2:
+            raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
+
+    def sigmas(self) -> list[float]:
+        """Noise levels, lowest first."""
+        ratio = (self.highest / self.lowest) ** (1 / (self.levels - 1))
+        return [float(f"{self.lowest * ratio**i:.4g}") for i in range(self.levels)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A PDE with its codec and physical states (N, C, *grid): ``train`` make the empirical law, ``clean`` are noised.
+
+    ``unit`` is the rms of the equation's largest term, in which residuals are measured.
+    """
+
+    pde: PDE
+    codec: Codec
+    unit: float
+    train: Tensor
+    clean: Tensor
+
+    @cached_property
+    def law(self) -> EmpiricalPrior:
+        """The empirical law of the training states, in prior coordinates."""
+        return EmpiricalPrior(self.codec.encode(self.train))
+
+    @cached_property
+    def wide(self) -> Tensor:
+        """Widest directions of the law, widest first."""
+        return wide_directions(self.law.states[:WIDE_FROM], WIDE_FROM)
+
+    @cached_property
+    def residual(self) -> InteriorResidual:
+        return InteriorResidual(self.pde, self.codec, self.unit, self.codec.encode(self.train[:16]))
+
+    def noisy(self, sigma: float, settings: JensenSettings) -> Tensor:
+        """States x0 + sigma eps (n, C, *grid); the same x0 and eps at every level and for every prior."""
+        if len(self.clean) < settings.states:
+            raise UserError(
+                f"{self.pde.label}: {settings.states} noisy states need as many clean ones, there are {len(self.clean)}"
+            )
+        noise = KeyedNoise(self.keys(settings, "x_t"))(self.pde.shape)
+        return self.codec.encode(self.clean[: settings.states]) + sigma * noise
+
+    def keys(self, settings: JensenSettings, purpose: str) -> list[tuple[object, ...]]:
+        """Keys of the streams of noise, one a state."""
+        return [(settings.seed, self.pde.label, "jensen", purpose, index) for index in range(settings.states)]
+
+
+def empirical_rows(subject: Subject, settings: JensenSettings, prior: Denoiser | None = None) -> Iterator[Row]:
+    """Curves of the empirical law of a quarter, a half and all of the training states.
+
+    With a trained ``prior`` each row splits the residual of its answer into the gap and what the network adds.
+    """
+    levels = settings.sigmas()
+    x = torch.cat([subject.noisy(sigma, settings) for sigma in levels])
+    at = torch.tensor(levels, dtype=x.dtype).repeat_interleave(settings.states)
+    trained = None if prior is None else trained_residual(subject, prior, x, at)
+    for share in SHARES:
+        count = len(subject.train) // share
+        found = empirical_gap(subject.residual, subject.law.first(count), x, at, trained=trained)
+        for sigma, part in zip(levels, _by_level(found, settings.states), strict=True):
+            yield {"estimator": "empirical", "law_states": count, "sigma": sigma} | summary(part)
+
+
+@torch.no_grad()
+def trained_residual(subject: Subject, prior: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """R(D(x)) (n, m) of a trained prior, a few hundred states at a time."""
+    single = in_single_precision(prior)
+    answers = [single(part, level) for part, level in zip(x.split(256), sigma.split(256), strict=True)]
+    return subject.residual(torch.cat(answers))
+
+
+def prior_rows(subject: Subject, settings: JensenSettings, prior: Denoiser) -> Iterator[Row]:
+    """Curves of a prior: closed form where it has one, derivatives, and draws at some levels."""
+    if has_closed_form(prior) and subject.residual.degree is not None:
+        yield from _curve("analytic", 0, subject, settings, settings.sigmas(), prior)
+    yield from _curve("tweedie", settings.probes, subject, settings, settings.sigmas(), prior)
+    yield from _curve("monte_carlo", settings.draws, subject, settings, drawn_levels(settings), prior)
+
+
+def check_rows(subject: Subject, settings: JensenSettings) -> Iterator[Row]:
+    """Draws and derivatives of the empirical law of a quarter of the states at some levels, to be held to its curve."""
+    law = subject.law.first(len(subject.train) // SHARES[0])
+    for estimator, count in (("tweedie", settings.probes), ("monte_carlo", settings.draws)):
+        for row in _curve(estimator, count, subject, settings, drawn_levels(settings), law):
+            yield row | {"law_states": len(law.states)}
+
+
+def drawn_levels(settings: JensenSettings) -> list[float]:
+    """The levels of Monte Carlo posteriors, from the highest on."""
+    return settings.sigmas()[:: -settings.every][::-1]
+
+
+def _curve(
+    estimator: str, count: int, subject: Subject, settings: JensenSettings, levels: list[float], prior: Denoiser
+) -> Iterator[Row]:
+    """One row a level; where an estimator does not apply, one row that says why."""
+    for sigma in progress(levels, label=f"{subject.pde.label} {estimator}", unit="level"):
+        require_level(sigma, prior.sigma_min, prior.sigma_max)
+        labels = {"estimator": estimator, "count": count, "sigma": sigma}
+        try:
+            yield labels | summary(_estimate(estimator, subject, settings, prior, sigma))
+        except UserError as error:
+            yield labels | {"usable": False, "reason": str(error)}
+            return
+
+
+def _estimate(estimator: str, subject: Subject, settings: JensenSettings, prior: Denoiser, sigma: float) -> Found:
+    x, keys = subject.noisy(sigma, settings), subject.keys(settings, estimator)
+    if estimator == "analytic":
+        return analytic_gap(subject.residual, prior, x, sigma)
+    few = min(settings.drawn_states, settings.states)
+    if estimator == "monte_carlo":
+        return monte_carlo_gap(
+            subject.residual, prior, x[:few], sigma, keys[:few], draws=settings.draws, steps=settings.steps
+        )
+    few = few if isinstance(prior, EmpiricalPrior) else min(settings.probed_states, settings.states)
+    return tweedie_gap(
+        subject.residual, prior, x[:few], sigma, KeyedNoise(keys[:few]), probes=settings.probes,
+        directions=subject.wide[: settings.directions],
+    )  # fmt: skip
+
+
+def _by_level(found: Found, states: int) -> Iterator[Found]:
+    names = (*SQUARES, "loss_gap", "ess")
+    parts = zip(*(getattr(found, name).split(states) for name in names), strict=True)
+    for values in parts:
+        yield Found(**dict(zip(names, values, strict=True)))
