@@ -76,11 +76,11 @@ def divergence(base: type[PDE]) -> type[PDE]:
 
 
 MISTAKES = {
-    without_spacing: (SCALAR, {"order"}),
-    transposed: (SCALAR, {"floor", "order"}),
-    wrong_sign: (SCALAR, {"floor", "order"}),
-    zero_padded: (PERIODIC, {"order", "floor"}),
-    divergence: (SCALAR, {"order", "floor"}),
+    without_spacing: (SCALAR, ("order",)),
+    transposed: (SCALAR, ("floor", "order")),
+    wrong_sign: (SCALAR, ("floor", "order")),
+    zero_padded: (PERIODIC, ("floor", "order")),
+    divergence: (SCALAR, ("floor", "order")),
 }
 PLANTED = [(mistake, name, laws) for mistake, (names, laws) in MISTAKES.items() for name in names]
 
@@ -90,4 +90,4 @@ def test_the_check_catches_it_in_every_module(mistake, name, laws):
     module = load_pde(name)
     broken = mistake(module)(module.Config(n=9))
     failed = {check.name for check in check_pde(broken).failures}
-    assert laws <= failed, failed
+    assert set(laws) <= failed, failed
