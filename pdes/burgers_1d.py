@@ -1,0 +1,144 @@
+"""Toy: the steady viscous Burgers equation with a source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.errors import UserError
+from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
+from pdes._cyclic import solve_cyclic
+from pdes._grf import draw_normals
+from pdes._interval import cosine_field, two_ends
+
+REFINEMENT = 8  # of the grid of continuous data
+NEWTON_STEPS = 60
+NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
+HALVINGS = 12
+
+
+@dataclass(frozen=True)
+class Burgers1DConfig:
+    """n nodes in [0, 1]; viscosity nu; ``data`` discrete or continuous."""
+
+    n: int = 64
+    nu: float = 0.05
+    data: str = "discrete"
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.nu) and self.nu > 0):
+            raise UserError(f"burgers_1d: viscosity nu = {self.nu} must be positive")
+
+
+class Burgers1D(PDE):
+    """Steady Burgers: u u' = ν u'' + f on [0, 1], u(0) = u(1) = 0; conservative central differences, Newton.
+
+    The quadratic toy beside the bilinear ``darcy_1d``; f is a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2}
+    with Neumann ends. Hopf and Cole's substitution makes it an eigenvalue problem, whose positive eigenfunction is
+    the unique solution; Newton's matrix is regular where |u| h < 2ν. Continuous data are every eighth node of a
+    state on a finer grid, with the same field.
+    """
+
+    name: ClassVar[str] = "burgers_1d"
+    Config: ClassVar[type] = Burgers1DConfig
+    floor: ClassVar[float] = 1e-10
+    references: ClassVar[tuple[str, ...]] = ("cole1951quasilinear",)
+
+    def __init__(self, config: Burgers1DConfig | None = None):
+        super().__init__(config)
+        self.fields = (Field("f", "coefficient"), Field("u", "solution"))
+        self.grid = Grid((Axis("x", self.config.n),))
+
+    def truncation_floor(self) -> float:
+        """Second order in the width ν of layers; the source is rough."""
+        return min(1.0, 0.5 * (self.grid.spacings[0] / self.config.nu) ** 2)
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        f = self._source(indices, self.config.n, seed)
+        return torch.stack([f, torch.zeros_like(f)], 1)
+
+    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        factor = 1 if self.data == "discrete" else REFINEMENT
+        f = self._source(indices, factor * (self.config.n - 1) + 1, seed)
+        return torch.stack([f, self._velocity(f)], 1)[..., ::factor]
+
+    def _source(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
+        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+        return cosine_field(draw_normals(indices, (self.config.n - 1,), seed=seed), points)
+
+    def solve(self, state: Tensor) -> Tensor:
+        return torch.stack([state[:, 0], self._velocity(state[:, 0].double()).to(state)], 1)
+
+    def _velocity(self, f: Tensor) -> Tensor:
+        """u (b, m) at the nodes of f (b, m), by Newton's method from rest, with steps halved while they do harm."""
+        h, u = 1 / (f.shape[-1] - 1), torch.zeros_like(f)
+        wrong = f.new_ones(len(f), dtype=torch.bool)
+        for _ in range(NEWTON_STEPS):
+            change = self._correction(u, f, h)
+            u = self._shortened(u, change, f, h)
+            wrong = ~(change.abs().amax(-1) <= NEWTON_TOLERANCE * (1 + u.abs().amax(-1)))
+            if not wrong.any():
+                return u
+        row = int(wrong.nonzero()[0])
+        raise UserError(
+            f"burgers_1d: Newton's method did not converge for sample {row} (largest |f| = "
+            f"{float(f[row].abs().max()):.3g}, n = {f.shape[-1]}, nu = {self.config.nu}); use a finer grid"
+        )
+
+    def _correction(self, u: Tensor, f: Tensor, h: float) -> Tensor:
+        """Newton's correction (b, m), zero at the ends."""
+        viscous, slope = self.config.nu / h**2, u / (2 * h)
+        closed = torch.nn.functional.pad
+        lower = closed(-slope[:, 1:-2] - viscous, (1, 0))
+        upper = closed(slope[:, 2:-1] - viscous, (0, 1))
+        diagonal = torch.full_like(u[:, 1:-1], 2 * viscous)
+        return closed(-solve_cyclic(lower, diagonal, upper, self._defect(u, f, h)), (1, 1))
+
+    def _shortened(self, u: Tensor, change: Tensor, f: Tensor, h: float) -> Tensor:
+        """u + s change, s = 1, 1/2, 1/4 … the first that lowers the residual, for each row."""
+        before, length = self._defect(u, f, h).norm(dim=-1, keepdim=True), torch.ones_like(u[:, :1])
+        for _ in range(HALVINGS):
+            worse = self._defect(u + length * change, f, h).norm(dim=-1, keepdim=True) > before
+            if not worse.any():
+                break
+            length = torch.where(worse, length / 2, length)
+        return u + length * change
+
+    def _defect(self, u: Tensor, f: Tensor, h: float) -> Tensor:
+        return torch.stack(list(self._balance(u, f, h).values())).sum(0)
+
+    def _balance(self, u: Tensor, f: Tensor, h: float) -> dict[str, Tensor]:
+        half = u.square() / 2
+        return {
+            "convection": (half[:, 2:] - half[:, :-2]) / (2 * h),
+            "diffusion": -self.config.nu * u.diff(n=2, dim=-1) / h**2,
+            "source": -f[:, 1:-1],
+        }
+
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        return self._balance(state[:, 1], state[:, 0], self.grid.spacings[0])
+
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        return {"boundary": state[:, 1, [0, -1]]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        return (FixedEntries("boundary", two_ends(state, channel=1), state.new_zeros(())),)
+
+    def affine(self) -> bool:
+        return False
+
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x, row = self.grid.axes[0].coordinates, torch.arange(batch, dtype=torch.float64)[:, None]
+        k = 2 + row
+        u, u_x, u_xx = torch.cos(k * x), -k * torch.sin(k * x), -(k**2) * torch.cos(k * x)
+        f = torch.exp(x) * (1 + row)
+        residual = u * u_x - self.config.nu * u_xx - f
+        return torch.stack([f, u], 1), {"interior": residual[:, 1:-1], "boundary": u[:, [0, -1]]}
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The reflection of x that turns u and f over."""
+        return (lambda state: state, lambda state: -state.flip(-1))

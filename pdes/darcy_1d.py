@@ -1,0 +1,140 @@
+"""Toy: Darcy's equation in one dimension."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
+from pdes._grf import draw_normals
+from pdes._interval import cosine_field, two_ends
+from pdes._stencils import FACES, face_means
+
+LAWS = ("lognormal", "two_valued")
+REFINEMENT = 8  # of the grid of continuous data
+
+
+@dataclass(frozen=True)
+class Darcy1DConfig:
+    """Settings of :class:`Darcy1D`.
+
+    Attributes:
+        n: nodes in [0, 1].
+        law: ``lognormal``: the exponential of a Gaussian field; ``two_valued``: ``high`` where it is >= 0, or ``low``.
+        low, high: levels of the two-valued law.
+        source: right-hand side.
+        faces: means of a between nodes, ``arithmetic`` or ``harmonic``.
+        data: ``discrete`` or ``continuous``.
+    """
+
+    n: int = 64
+    law: str = "lognormal"
+    low: float = 3.0
+    high: float = 12.0
+    source: float = 1.0
+    faces: str = "arithmetic"
+    data: str = "discrete"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("law", self.law, LAWS), ("faces", self.faces, FACES)):
+            if value not in known:
+                raise UnknownName(f"darcy_1d {name}", value, known)
+        if not (0 < self.low < self.high and isfinite(self.high)):
+            raise UserError(f"darcy_1d: levels low = {self.low} and high = {self.high} must meet 0 < low < high")
+        if not (isfinite(self.source) and self.source != 0):
+            raise UserError(f"darcy_1d: source = {self.source} must be finite and not zero")
+
+
+class Darcy1D(PDE):
+    """Darcy on an interval: -(a u')' = source on [0, 1], u(0) = u(1) = 0; conservative, solved by summation.
+
+    The toy version of ``darcy``: a is made of a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2} with Neumann
+    ends. The flux -a u' rises by source h from face to face, which leaves one constant to find. Continuous data are
+    every eighth node of a state on a finer grid, with the same field.
+    """
+
+    name: ClassVar[str] = "darcy_1d"
+    Config: ClassVar[type] = Darcy1DConfig
+    floor: ClassVar[float] = 1e-10
+    references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
+
+    def __init__(self, config: Darcy1DConfig | None = None):
+        super().__init__(config)
+        levels = (self.config.low, self.config.high) if self.config.law == "two_valued" else ()
+        self.fields = (Field("a", "coefficient", levels=levels), Field("u", "solution"))
+        self.grid = Grid((Axis("x", self.config.n),))
+
+    def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """The law, then what differs from the default."""
+        others = {key: value for key, value in settings.items() if key != "law"}
+        return [self.config.law, *super().label_parts(others)]
+
+    def truncation_floor(self) -> float:
+        """The field is rough, a jump does not fade at all: the residual stays of the order of the source."""
+        return 1.0
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        a = self._coefficient(indices, self.config.n, seed)
+        return torch.stack([a, torch.zeros_like(a)], 1)
+
+    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        factor = 1 if self.data == "discrete" else REFINEMENT
+        a = self._coefficient(indices, factor * (self.config.n - 1) + 1, seed)
+        return torch.stack([a, self._pressure(a)], 1)[..., ::factor]
+
+    def _coefficient(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
+        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+        c = self.config
+        field = cosine_field(draw_normals(indices, (c.n - 1,), seed=seed), points)
+        if c.law == "lognormal":
+            return field.exp()
+        return torch.where(field >= 0, field.new_tensor(c.high), field.new_tensor(c.low))
+
+    def solve(self, state: Tensor) -> Tensor:
+        a = state[:, 0].double()
+        if not (a > 0).all():
+            row = int((a <= 0).any(1).nonzero()[0])
+            raise UserError(
+                f"darcy_1d: a of sample {row} is not positive: its least value is {float(a[row].min()):.3g}"
+            )
+        return torch.stack([state[:, 0], self._pressure(a).to(state)], 1)
+
+    def _pressure(self, a: Tensor) -> Tensor:
+        """u (b, m) at the nodes of a (b, m)."""
+        faces, h = face_means(a, -1, self.config.faces), 1 / (a.shape[-1] - 1)
+        supplied = self.config.source * h * torch.arange(faces.shape[-1], dtype=a.dtype, device=a.device)
+        start = (supplied / faces).sum(1, keepdim=True) / (1 / faces).sum(1, keepdim=True)
+        inner = (h * (start - supplied) / faces).cumsum(1)[:, :-1]
+        return torch.nn.functional.pad(inner, (1, 1))
+
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        a, u, h = state[:, 0], state[:, 1], self.grid.spacings[0]
+        flux = -face_means(a, -1, self.config.faces) * u.diff(dim=-1) / h
+        diffusion = flux.diff(dim=-1) / h
+        return {"diffusion": diffusion, "source": torch.full_like(diffusion, -self.config.source)}
+
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        return {"boundary": state[:, 1, [0, -1]]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        return (FixedEntries("boundary", two_ends(state, channel=1), state.new_zeros(())),)
+
+    def affine(self) -> bool:
+        return False
+
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x, row = self.grid.axes[0].coordinates, torch.arange(batch, dtype=torch.float64)[:, None]
+        k = 2 + row
+        a, a_x = 2 + torch.sin(3 * x) + 0 * row, 3 * torch.cos(3 * x)
+        u, u_x, u_xx = torch.cos(k * x), -k * torch.sin(k * x), -(k**2) * torch.cos(k * x)
+        residual = -(a * u_xx + a_x * u_x) - self.config.source
+        return torch.stack([a, u], 1), {"interior": residual[:, 1:-1], "boundary": u[:, [0, -1]]}
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The reflection of x."""
+        return (lambda state: state, lambda state: state.flip(-1))
