@@ -15,6 +15,7 @@ from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes._grf import draw_normals, periodic_profile
 from pdes._latent import fitted_ratio
+from pdes._modes import evolve, wave_numbers
 from pdes._stencils import periodic_second
 
 LAWS = ("gaussian", "eci")
@@ -120,14 +121,13 @@ class Heat(PDE):
     def _evolve(self, row: Tensor, nu: Tensor, data: str) -> Tensor:
         """States (b, 1, n, n) from rows at t = 0 (b, n) and diffusivities (b,): each mode times its factor."""
         (dt, dx), n = self.grid.spacings, self.config.n
-        k = 2 * pi / self.grid.axes[1].extent * torch.arange(n // 2 + 1, dtype=row.dtype, device=row.device)
+        k = wave_numbers(n, self.grid.axes[1].extent, row)
         if data == "discrete":
             half = nu[:, None] * dt / 2 * (2 / dx * torch.sin(k * dx / 2)).square()
             factor = (1 - half) / (1 + half)
         else:
             factor = torch.exp(-nu[:, None] * dt * k.square())
-        powers = factor[:, None] ** torch.arange(n, dtype=row.dtype, device=row.device)[:, None]
-        return torch.fft.irfft(torch.fft.rfft(row)[:, None] * powers, n)[:, None]
+        return evolve(row, factor, n)[:, None]
 
     def _slopes(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """u_t and u_xx (b, n-1, n) halfway between rows."""

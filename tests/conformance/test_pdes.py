@@ -28,6 +28,8 @@ VARIANTS = (
     ("darcy_1d", {"law": "two_valued", "faces": "harmonic"}),
     ("darcy_1d", {"data": "continuous"}),
     ("burgers_1d", {"data": "continuous"}),
+    ("convection", {"data": "continuous"}),
+    ("convection", {"modes": 3}),
     ("navier_stokes", {"arm": "end_points"}),
     ("navier_stokes", {"arm": "invariants"}),
     ("navier_stokes", {"data": "continuous", "snapshots": 3}),
