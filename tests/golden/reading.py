@@ -25,6 +25,7 @@ from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.problem import LinearObservation, MaskObservation, Observation, Problem
 from jensenbench.registry import make_pde
+from pdes._balances import Balances
 
 
 def golden_dir() -> Path:
@@ -186,6 +187,15 @@ def equation_problem(fixture: Fixture, pde_name: str) -> Problem:
         truth = torch.stack([fixture["a_true"], fixture["u_true"]])
     observation = mask_observation(mask[None], truth[None], (1, *pde.shape))
     return Problem(pde, "recorded", codec, observation=observation)
+
+
+def published_balances(fixture: Fixture, family: str, **options: Any) -> Balances:
+    """What PCFM's constraints of the recorded problem are made of; all its axes are linspace(0, 1)."""
+    plane = family == "ns"
+    *points, times = fixture.config["nx_ny_nt_ns"] if plane else (fixture.config["nx"], fixture.config["nt"])
+    spacings = tuple(1 / (n - 1) for n in points)
+    constants = {name: fixture.config[key] for name, key in (("rho", "rho"), ("nu", "nu"), ("left", "left_bc"))}
+    return Balances(fixture[f"data_{family}"], spacings, 1 / (times - 1), **constants, **options)
 
 
 def every_second(values: Tensor, shape: Sequence[int]) -> MaskObservation:

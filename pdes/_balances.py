@@ -1,0 +1,130 @@
+"""Initial values, boundary values and balances of mass as PCFM's public code states them (arXiv 2506.04171, eb9266c).
+
+Fields are (b, *points, times), residuals (b, m). The states of its data do not meet all of them: the time quadrature
+of a flux is not that of the scheme that made the data, which also weighs the end points differently.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from jensenbench.errors import UnknownName
+from jensenbench.implicit import Implicit
+from jensenbench.pde import PDE
+
+
+@dataclass(frozen=True)
+class Balances:
+    """What the published constraints of its problems are made of.
+
+    Attributes:
+        initial: (*points, times), whose values at t = 0 are prescribed.
+        spacings: of the points' axes.
+        dt: between times.
+        rho, nu: reaction and diffusion of the reaction-diffusion problem.
+        left: prescribed value at the left end of Burgers' equation.
+        start: first time at which its boundary values are prescribed.
+        steps: of Godunov's scheme that are prescribed, from t = 0.
+    """
+
+    initial: Tensor
+    spacings: tuple[float, ...]
+    dt: float
+    rho: float = 0.01
+    nu: float = 0.005
+    left: float = 0.0
+    start: int = 1
+    steps: int = 5
+
+    def constraint(self, name: str) -> Implicit:
+        """One of the published constraints, a key of :attr:`PARTS`, of fields (b, 1, *points, times)."""
+        if name not in self.PARTS:
+            raise UnknownName("published constraint", name, self.PARTS)
+        parts = self.PARTS[name]
+        return Implicit(name, lambda fields: torch.cat([part(self, fields[:, 0]) for part in parts], 1))
+
+    def initial_values(self, u: Tensor) -> Tensor:
+        return (u[..., 0] - self.initial[..., 0].to(u)).flatten(1)
+
+    def mass(self, u: Tensor) -> Tensor:
+        """(b, times): the sum over the points times their spacings."""
+        return u.flatten(1, -2).sum(1) * prod(self.spacings)
+
+    def kept_mass(self, u: Tensor) -> Tensor:
+        """Mass less that at t = 0, later times."""
+        return _change(self.mass(u))[:, 1:]
+
+    def reacting_mass(self, u: Tensor) -> Tensor:
+        """The same less the integrals of rho u (1 - u) and of the diffusive flux at both ends, all times."""
+        (dx,) = self.spacings
+        reaction = self.rho * self.mass(u * (1 - u))
+        flux = -self.nu * (_slope(u, dx) + _slope(u.flip(1), dx))
+        return _change(self.mass(u)) - self._integral(reaction + flux)
+
+    def convected_mass(self, u: Tensor) -> Tensor:
+        """Mass less that at t = 0, plus the integral of the flux u²/2 out of both ends, all times."""
+        outflow = (u[:, -1].square() - u[:, 0].square()) / 2
+        return _change(self.mass(u)) + self._integral(outflow)
+
+    def ends(self, u: Tensor) -> Tensor:
+        """Left value prescribed, no gradient on the right."""
+        later = u[..., self.start :]
+        return torch.cat([later[:, 0] - self.left, later[:, -1] - later[:, -2]], 1)
+
+    def first_steps(self, u: Tensor) -> Tensor:
+        """Godunov steps of inviscid Burgers at the inner points."""
+        (dx,) = self.spacings
+        flux = published_flux(u[:, :-1], u[:, 1:])
+        step = u[:, 1:-1, 1:] - u[:, 1:-1, :-1] + self.dt / dx * flux.diff(dim=1)[..., :-1]
+        return step[..., : self.steps].transpose(1, 2).flatten(1)
+
+    def _integral(self, rate: Tensor) -> Tensor:
+        """Cumulative trapezoidal integral in time, 0 at t = 0."""
+        steps = (rate[:, 1:] + rate[:, :-1]) / 2 * self.dt
+        return pad(steps.cumsum(1), (1, 0))
+
+    PARTS: ClassVar[Mapping[str, tuple[Callable[["Balances", Tensor], Tensor], ...]]] = {
+        "initial": (initial_values,),
+        "heat_mass": (kept_mass,),
+        "heat_full": (initial_values, kept_mass),
+        "rd_mass": (reacting_mass,),
+        "rd_full": (initial_values, lambda self, u: self.reacting_mass(u)[:, 1:]),
+        "burgers_bc": (ends,),
+        "burgers_mass": (convected_mass,),
+        "burgers_local": (first_steps,),
+        "burgers_ic_full": (initial_values, first_steps, lambda self, u: self.convected_mass(u)[:, 1:]),
+        "burgers_bc_full": (ends, lambda self, u: self.convected_mass(u)[:, 1:]),
+    }
+
+
+def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
+    """All of its Godunov steps (b, times - 1, points - 2) as changes of u, and its balance of mass, of u(t, x)."""
+    u, (dt, dx) = state[:, 0].mT, pde.grid.spacings
+    made = Balances(u[0], (dx,), dt, steps=u.shape[-1] - 1)
+    interior = made.first_steps(u).reshape(len(u), u.shape[-1] - 1, -1)
+    return {"interior": interior, "mass": made.convected_mass(u)}
+
+
+def published_flux(left: Tensor, right: Tensor) -> Tensor:
+    """Flux of u²/2 between two states: of the upwind one at a shock, else the smaller.
+
+    Not Godunov's where left < 0 < right, whose flux is 0: the fan that stands there has u = 0 in it.
+    """
+    here, there = left.square() / 2, right.square() / 2
+    shock = torch.where(left + right > 0, here, there)
+    return torch.where(left > right, shock, torch.minimum(here, there))
+
+
+def _change(mass: Tensor) -> Tensor:
+    return mass - mass[:, :1]
+
+
+def _slope(u: Tensor, dx: float) -> Tensor:
+    """Fourth-order one-sided derivative at the first point, away from the end, (b, times)."""
+    weights = torch.tensor([-25.0, 48, -36, 16, -3], dtype=u.dtype, device=u.device)
+    return torch.einsum("k,bkt->bt", weights, u[:, :5]) / (12 * dx)
