@@ -21,7 +21,7 @@ from jensenbench.reporting import style
 from jensenbench.reporting.results import CONTROL, Frame, Results, read_samples
 
 PANEL, LABEL, GAP, HEADING = 0.86, 0.9, 0.06, 0.16  # inches: side of a panel, room for names, gaps, headings
-DECADES = 5  # of the residual's colour scale
+DECADES, HIGHEST = 5, 10.0  # of the residual's colour scale: its decades, and where it ends whatever a method does
 
 
 Column = tuple[str, str]  # quantity and part
@@ -130,16 +130,21 @@ def _panels(rows: int, columns: int, observed: bool) -> tuple[Figure, np.ndarray
 
 
 def _scales(strips: list[Strip], names: list[str]) -> dict[Column, Scale]:
-    """One colour scale a field (the truth's range), one a spread, one for all residuals."""
+    """One colour scale a field (the truth's range), one a spread, one for all residuals.
+
+    Methods that diverged don't set them: a spread counts up to the truth's range, a residual up to `HIGHEST`.
+    """
     scales: dict[Column, Scale] = {}
     for name in names:
         shown = strips[0].maps[name, "draw"]
         field = (style.FIELD_MAP, Normalize(float(shown.min()), float(shown.max())))
         spreads = [strip.maps[name, "std"] for strip in strips if (name, "std") in strip.maps]
         widest = max((float(np.quantile(spread, 0.99)) for spread in spreads), default=1.0)
+        widest = min(widest, float(np.ptp(shown)) or widest)
         scales[name, "draw"] = scales[name, "mean"] = field
         scales[name, "std"] = (style.SPREAD_MAP, Normalize(0, widest or 1.0))
     largest = max(float(np.quantile(strip.maps["residual", ""], 0.99)) for strip in strips) or 1.0
+    largest = min(largest, HIGHEST)
     scales["residual", ""] = (style.RESIDUAL_MAP, LogNorm(largest * 10.0**-DECADES, largest))
     return scales
 

@@ -1,7 +1,8 @@
 """The weight of the equation in distillation: residual and distribution of PIDDM's students beside their teacher."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from jensenbench.reporting import style
+from jensenbench.reporting.render import Cell
 from jensenbench.reporting.results import Results
 from jensenbench.reporting.summary import Candidate, Group, method_settings
 
@@ -75,10 +77,11 @@ def write_figure(results: Results, out: Path) -> list[Path]:
 
 
 def _draw(ax: Axes, group: Group, found: Sequence[Student], metric: str) -> list[dict[str, Any]]:
-    """Students as points with intervals, their teacher as a line with a band."""
+    """Students as points with intervals, their teacher as a line with a band; residuals end at the float32 floor."""
     rows, ends = [], []
+    floor = group.dataset.floor_float32 if metric == "residual_rel" else -math.inf
     for place, student in enumerate(found):
-        cell = group.cell(student.candidate, metric)
+        cell = _floored(group.cell(student.candidate, metric), floor)
         low, high = max(cell.value - cell.low, 0), max(cell.high - cell.value, 0)
         ax.errorbar(
             place, cell.value, yerr=[[low], [high]], color=style.colours(["a", "b"])["b" if student.balanced else "a"],
@@ -88,16 +91,22 @@ def _draw(ax: Axes, group: Group, found: Sequence[Student], metric: str) -> list
         ends += [cell.low, cell.high]
     source = teacher(group)
     if source is not None:
-        cell = group.cell(source, metric)
+        cell = _floored(group.cell(source, metric), floor)
         ax.axhline(cell.value, color="0.3", linewidth=0.9, linestyle="--", zorder=0)
         ax.axhspan(cell.low, cell.high, color="0.3", alpha=0.15, linewidth=0, zorder=0)
         ax.text(0.98, cell.value, "teacher", transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=6)
         rows.append(_row(group, source.name, "", metric))
         ends += [cell.low, cell.high]
+    if floor in ends:
+        ax.text(0.5, 0.05, "at and below the float32 floor", transform=ax.transAxes, ha="center", fontsize=5.5)
     style.scale_axis(ax, "y", pd.Series(ends).to_numpy(dtype=float))
     ax.set_xticks(range(len(found)), [student.label for student in found])
     ax.set_xlim(-0.5, len(found) - 0.3)
     return rows
+
+
+def _floored(cell: Cell, floor: float) -> Cell:
+    return replace(cell, **{end: max(getattr(cell, end), floor) for end in ("value", "low", "high")})
 
 
 def _row(group: Group, name: str, weight: str, metric: str) -> dict[str, Any]:
