@@ -17,11 +17,13 @@ from matplotlib.figure import Figure
 
 from jensenbench import store
 from jensenbench.dataset import Dataset
+from jensenbench.pde import Field
 from jensenbench.reporting import style
 from jensenbench.reporting.results import CONTROL, Frame, Results, read_samples
 
 PANEL, LABEL, GAP, HEADING = 0.86, 0.9, 0.06, 0.16  # inches: side of a panel, room for names, gaps, headings
 DECADES, HIGHEST = 5, 10.0  # of the residual's colour scale: its decades, and where it ends whatever a method does
+MOST_FIELDS = 3  # shown; of more (snapshots) the first, the middle and the last
 
 
 Column = tuple[str, str]  # quantity and part
@@ -70,7 +72,7 @@ def _truth(results: Results, dataset: Dataset, pde: str, task: str) -> Strip:
         group: Any = file[task]
         mask, values, truth = (np.asarray(group[name][0]) for name in ("mask", "values", "truth"))
     maps = {}
-    for index, field in enumerate(dataset.pde.fields):
+    for index, field in _shown(dataset):
         maps[field.name, "draw"] = _image(truth[index])
         maps[field.name, "mean"] = _image(np.where(mask[index] > 0, values[index], np.nan))
     return Strip("truth", maps | _residual(dataset, truth))
@@ -80,12 +82,18 @@ def _method(dataset: Dataset, name: str, fields: np.ndarray, task: str) -> Strip
     """Maps of the first draw, and of mean and std over draws (over states where nothing is observed)."""
     draws = fields[:, 0] if task == "unconditional" else fields[0]
     maps = {}
-    for index, field in enumerate(dataset.pde.fields):
+    for index, field in _shown(dataset):
         maps[field.name, "draw"] = _image(draws[0, index])
         maps[field.name, "mean"] = _image(draws[:, index].mean(0))
         if len(draws) > 1:
             maps[field.name, "std"] = _image(draws[:, index].std(0, ddof=1))
     return Strip(name, maps | _residual(dataset, draws[0]))
+
+
+def _shown(dataset: Dataset) -> list[tuple[int, Field]]:
+    """Index and field of what the maps have room for."""
+    fields = list(enumerate(dataset.pde.fields))
+    return fields if len(fields) <= MOST_FIELDS else [fields[0], fields[len(fields) // 2], fields[-1]]
 
 
 def _residual(dataset: Dataset, state: np.ndarray) -> dict[Column, np.ndarray]:
@@ -101,7 +109,7 @@ def _image(values: np.ndarray) -> np.ndarray:
 
 
 def _figure(dataset: Dataset, strips: list[Strip], *, observed: bool, title: str, absent: list[str]) -> Figure:
-    names = [field.name for field in dataset.pde.fields]
+    names = [field.name for _, field in _shown(dataset)]
     columns = [(name, part) for name in names for part in ("draw", "mean", "std")] + [("residual", "")]
     figure, axes = _panels(len(strips), len(columns), observed)
     scales = _scales(strips, names)
