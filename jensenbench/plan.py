@@ -33,6 +33,7 @@ _SHARED = {
     "check_prior": "checks.prior",
     "conformance": "reporting.conformance",
 }
+_CHECKS = {"method": "method", "pde": "certificate"}  # module of the check of each kind of plug-in
 
 
 def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def _check_jobs(tier: "Tier") -> dict[str, dict[str, str]]:
         f"{kind}-{module.split('.')[1]}": {
             "kind": kind,
             "name": module.split(".")[1],
-            "code": digest_sources([f"jensenbench.checks.{kind}", module]),
+            "code": digest_sources([f"jensenbench.checks.{_CHECKS[kind]}", module]),
         }
         for kind, module in plugins
     }

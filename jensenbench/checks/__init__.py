@@ -15,9 +15,9 @@ def check_plugin(kind: str, subject: str, *, data: Path | None = None) -> Report
 
         return check_method(load_method(subject))
     if kind == "pde":
-        from jensenbench.checks.pde import check_pde
+        from jensenbench.checks.certificate import certify
 
-        return check_pde(load_pde(subject)())
+        return certify(load_pde(subject)())
     if data is None:
         raise UserError("checking a prior needs --data, the data file of its PDE")
     return _check_prior_file(Path(subject), data)

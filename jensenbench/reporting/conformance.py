@@ -32,6 +32,7 @@ def run(*, files: Sequence[Path], out: Path) -> None:
         rows = [row for report in reports if report["kind"] == kind for row in report["rows"]]
         if rows:
             blocks += [f"## {title}", _summary(pd.DataFrame(rows)), _details(pd.DataFrame(rows), "subject")]
+    blocks += _certificates([report["labels"] for report in reports if report["kind"] == "pde" and report["labels"]])
     priors = [report for report in reports if report["kind"] == "prior"]
     blocks += _priors(priors) if priors else []
     store.write_text(out, "\n\n".join(blocks) + "\n")
@@ -41,6 +42,35 @@ def _summary(rows: pd.DataFrame) -> str:
     counted = rows.groupby("subject", sort=True)["passed"].agg(["sum", "count"])
     lines = [f"| {subject} | {row['sum']} / {row['count']} |" for subject, row in counted.iterrows()]
     return "\n".join(["| subject | passed |", "|---|---|", *lines])
+
+
+def _certificates(labels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One row a PDE with what was measured of the module itself, one row a field whose law has a released set."""
+    if not labels:
+        return []
+    rows = [{name: _number(value) for name, value in row.items() if name != "statistics"} for row in labels]
+    note = (
+        "Order: of accuracy, of the own residual on a smooth state. Floors: residual of own data over the equation's "
+        "largest term. 1 % noise: by how many times it raises the residual. ms: of the processor, a generated state."
+    )
+    blocks = ["### Certificates", note, pd.DataFrame(rows).fillna(MISSING).to_markdown(index=False)]
+    fields = [{"PDE": row["PDE"], **statistic} for row in labels for statistic in row["statistics"]]
+    return blocks + (_released(fields) if fields else [])
+
+
+def _released(fields: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [{name.replace("_", " "): _number(value, z=name[0] == "z") for name, value in row.items()} for row in fields]
+    note = (
+        "1000 states at 64² beside the sets that DiffusionPDE released (`huang2024diffusionpde`), as FunDPS's code "
+        "(`yao2025fundps`, `utils/dataset_prop.py`) keeps their statistics. z: the distance in standard errors."
+    )
+    return ["### Laws beside the released sets", note, pd.DataFrame(rows).to_markdown(index=False)]
+
+
+def _number(value: Any, *, z: bool = False) -> str:
+    if isinstance(value, float):
+        return f"{value:z.2f}" if z else f"{value:.4g}"
+    return MISSING if value is None else str(value)
 
 
 def _priors(reports: Sequence[Checked]) -> list[str]:
