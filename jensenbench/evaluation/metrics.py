@@ -89,6 +89,7 @@ METRICS: Mapping[str, Metric] = {
         _over_floor("residual_rel", "residual_rms over the rms of the equation's largest term on the data"),
         _over_floor("residual_own", "rms of R over the rms of the sample's own largest term"),
         _over_floor("residual_thresholded", "residual_rel after two-valued coefficients are made two-valued"),
+        Metric("residual_high_order", "residual_rel by a stencil of fourth order, where there is one"),
         Metric("residual", "rms of a boundary or initial part of the residual", "physical"),
         Metric("residual_floor", "residual_rel of the reference data, pooled", direction=None, scope="set"),
         Metric("moved", "rms distance by which a service moved the sample", "std", None),

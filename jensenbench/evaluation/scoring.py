@@ -13,6 +13,7 @@ from jensenbench.evaluation.distribution import conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
 from jensenbench.evaluation.newton import newton
 from jensenbench.evaluation.residuals import residual_metrics
+from jensenbench.evaluation.robustness import high_order_metrics
 from jensenbench.evaluation.services import moved, paste, solve
 from jensenbench.evaluation.sets import Reference
 from jensenbench.problem import MaskObservation, Problem
@@ -48,7 +49,8 @@ class Judge:
     def measure(self, fields: Tensor, observed: Observed | None) -> dict[str, Tensor]:
         """Residuals, and accuracy against the truth or, where nothing is observed, the distribution."""
         pde, std = self.dataset.pde, self.dataset.field_std
-        values = residual_metrics(pde, fields, self.dataset.term_scale)
+        scale = self.dataset.term_scale
+        values = residual_metrics(pde, fields, scale) | high_order_metrics(pde, fields, scale)
         if observed is not None:
             spread = conditional_spread(pde, fields, observed.truth, self.reference)
             return values | accuracy(pde, fields, observed, std) | spread

@@ -26,6 +26,11 @@ class Contrast:
         low, high = self.estimate.interval()
         return "lower" if high < 0 else "higher" if low > 0 else "not separated"
 
+    @property
+    def separated(self) -> bool:
+        """Whether the interval excludes equality."""
+        return self.reading != "not separated"
+
     def text(self) -> str:
         """Value and interval; ratios carry a times sign."""
         ends = (self.estimate.mean, *self.estimate.interval())

@@ -1,8 +1,10 @@
 """The page ``questions.md``: what reviewers ask of constrained diffusion, answered by paired comparisons."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from jensenbench.reporting.tradeoff import STUDENT, TASK, students, teacher
 HEADING = ("PDE", "task", "comparison", "quantity", "value", "reading")
 SHAPE = ("mmse", "smse", "sliced_w2")
 PHYSICS = ("residual_rel", "residual_own", "residual_thresholded")
+OTHER_STENCIL = "residual_high_order"
 LAWS = ("std_ratio/*", "free_law/interface_density/*", "free_law/gradient_energy/*")
 SPARSE = ("inverse", "reconstruction_3", "reconstruction_30")
 
@@ -34,7 +37,7 @@ class Question:
 
 def page(results: Results, figures: Sequence[Path]) -> str:
     """The whole of ``questions.md``; questions to which the tier has no runs are named at the end."""
-    asked = [ask(results) for ask in (distillation, refinement, coefficients, no_prior, services, collapse)]
+    asked = [ask(results) for ask in (distillation, refinement, coefficients, no_prior, services, collapse, stencils)]
     parts = [f"# Questions, answered by the tier `{results.tier}`", INTRODUCTION]
     for question in (question for question in asked if question.rows):
         parts += [f"## {question.title}", question.text, grid(HEADING, question.rows)]
@@ -137,6 +140,29 @@ def collapse(results: Results) -> Question:
                 rows += compare(group, candidate, source, ("residual_rel", "sliced_w2", "smse"))
     text = "A low residual at a larger distance from the law is bought with the distribution (PIDM's published table)."
     return Question("Does constraining collapse the distribution?", text, tuple(rows))
+
+
+def stencils(results: Results) -> Question:
+    """Whether a stencil of fourth order separates methods as the own residual does."""
+    groups = [*_groups(results, (TASK,)), *_groups(results, None)]
+    rows = [row for group in groups if OTHER_STENCIL in group.names for row in _agreement(group)]
+    text = (
+        "Of the pairs of methods that the residual separates, how many the residual of fourth order separates alike. "
+        "Methods that meet the own equation far better than its truncation error are equal to another stencil."
+    )
+    return Question("Does the order of the methods survive another stencil?", text, tuple(rows))
+
+
+def _agreement(group: Group) -> Iterator[tuple[str, ...]]:
+    told: Counter[str] = Counter()
+    for pair in combinations(_ran(group), 2):
+        own, other = (contrast(group, *((c, metric) for c in pair)) for metric in ("residual_rel", OTHER_STENCIL))
+        if own is not None and other is not None and own.separated:
+            told["alike" if own.reading == other.reading else "reversed" if other.separated else "not separated"] += 1
+    if told and not group.meaningless:
+        pairs = f"{told.total()} pairs of methods that differ in the residual"
+        reading = f"{told['reversed']} reversed, {told['not separated']} not separated"
+        yield (group.pde, group.task, pairs, _heading(OTHER_STENCIL), f"{told['alike']} alike", reading)
 
 
 def compare(group: Group, first: Candidate, second: Candidate, metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:

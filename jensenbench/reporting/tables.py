@@ -18,7 +18,8 @@ GENERATION = ("mmse", "smse", "sliced_w2", "residual_rel", "residual_own", "resi
 OBSERVED = ("crps", "rel_l2_mean/*", "rel_l2/*", "error_rate/*", "residual_rel", "residual_own", "std_ratio/*")
 ORACLE = ("posterior_mean_error/*", "posterior_std_ratio/*", "error_over_optimum/*", "coverage_50", "coverage_90")
 RESIDUALS = (
-    *FLOORED, "std_ratio/*", *(f"free_law/{law}/*" for law in ("interface_density", "gradient_energy")),
+    *FLOORED, "residual_high_order", "std_ratio/*",
+    *(f"free_law/{law}/*" for law in ("interface_density", "gradient_energy")),
     "residual_rms", "residual_mae", "residual_max", "residual/*",
 )  # fmt: skip
 SECTIONS = {
@@ -39,6 +40,7 @@ HEADINGS = {
     "error_rate": "error rate", "posterior_mean_error": "bias", "posterior_std_ratio": "spread ratio",
     "error_over_optimum": "error over optimum", "coverage_50": "coverage of 50 %", "coverage_90": "coverage of 90 %",
     "free_law/interface_density": "interface density", "free_law/gradient_energy": "gradient energy",
+    "residual_high_order": "residual, fourth order",
     "residual_rms": "rms", "residual_mae": "mean abs.", "residual_max": "max", "residual": "rms",
 }  # fmt: skip
 ARROWS = {"lower": " ↓", "higher": " ↑", "one": " → 1", "nominal": "", None: ""}

@@ -31,6 +31,12 @@ def test_published_stepping_gives_the_recorded_snapshots(case):
     FIXTURE.assert_close(f"{case}/solution", frames[:, 0 if with_start else 1 :].transpose(0, 1))
 
 
+@pytest.mark.parametrize("case", [case for case in FLOWS if f"{case}/time" in FIXTURE])
+def test_snapshots_lie_at_the_recorded_times(case):
+    pde = make_pde("navier_stokes", _settings(case)[0])
+    FIXTURE.assert_close(f"{case}/time", pde.interval * torch.arange(1, pde.frames, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(("key", "phase"), [("forcing", None), ("eci/forcing", FIXTURE.parameter("eci", "phi"))])
 def test_the_forcings_are_settings(key, phase):
     settings = {"n": FIXTURE.config["grid"]} | ({} if phase is None else {"phase": phase})

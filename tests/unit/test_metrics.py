@@ -16,10 +16,12 @@ from jensenbench.evaluation import distribution as dist
 from jensenbench.evaluation import sets
 from jensenbench.evaluation.metrics import METRICS, find_metric, suffixed, tidy
 from jensenbench.evaluation.residuals import residual_metrics
+from jensenbench.evaluation.robustness import high_order_metrics
 from jensenbench.evaluation.services import moved, paste, solve
 from jensenbench.pde import PDE
 from jensenbench.problem import MaskObservation
 from jensenbench.registry import make_pde
+from pdes._high_order import high_order_residual
 
 STD = torch.tensor([2.0, 0.5], dtype=torch.float64)
 
@@ -282,6 +284,17 @@ def test_thresholding_undoes_a_grey_coefficient(darcy):
     grey[:, 0] = 7.5 + 0.8 * (grey[:, 0] - 7.5)
     values = residual_metrics(darcy, grey[:, None], 1.0)
     assert float(values["residual_thresholded"].max()) < 1e-9 < float(values["residual_rel"].min())
+
+
+def test_another_stencil_sees_truncation_and_nothing_where_nothing_is_discretised(poisson):
+    fields = poisson.generate(range(6), seed=0).reshape(3, 2, *poisson.shape)
+    values = high_order_metrics(poisson, fields, 2.0)["residual_high_order"]
+    assert values.shape == (3,)
+    residual = high_order_residual(poisson, fields.flatten(0, 1))
+    assert residual is not None
+    assert float(values.square().mean().sqrt()) == pytest.approx(float(residual.square().mean().sqrt()) / 2)
+    circle = make_pde("circle", {})
+    assert high_order_metrics(circle, circle.generate(range(2), seed=0)[:, None], 1.0) == {}
 
 
 def test_pasted_fields_hold_the_observations_and_nothing_else_changes():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_results import ENTRIES, Entry, build
 
+from jensenbench import store
 from jensenbench.reporting import questions, tradeoff
 from jensenbench.reporting.contrast import contrast
 from jensenbench.reporting.results import Results, load_results
@@ -90,6 +91,20 @@ def test_the_control_without_prior_meets_the_best_method(rows):
 
 def test_a_ratio_without_interval_is_not_read(rows):
     assert {row[5] for row in rows if row[3] == "std ratio u"} == {"no interval"}
+
+
+@pytest.mark.parametrize(("power", "told"), [(1, "alike"), (-1, "reversed"), (0, "not separated")])
+def test_another_stencil_orders_methods_alike_or_not(tmp_path, power, told):
+    config, results = build(tmp_path, ENTRIES)
+    metrics = pd.read_csv(results / "metrics.csv.gz")
+    other = metrics[metrics["metric"] == "residual_rel"].assign(metric="residual_high_order")
+    other["value"] **= power
+    store.write_csv(results / "metrics.csv.gz", pd.concat([metrics, other]))
+    asked = questions.stencils(load_results(config, results))
+    counts = [f"{row[4]}, {row[5]}" for row in asked.rows]
+    pairs = [int(row[2].split()[0]) for row in asked.rows]
+    assert {row[1] for row in asked.rows} == {"unconditional", "forward", "reconstruction_30"}
+    assert all(f"{n} {told}" in text for n, text in zip(pairs, counts, strict=True)), counts
 
 
 def test_questions_without_runs_are_named(tmp_path):
