@@ -1,6 +1,7 @@
-"""Batched solution of -∇·(a∇u) = f on a square of nodes, u = 0 or no flux on the edge, differentiable in a."""
+"""Batched solution of -∇·(a∇u) = f on a square of nodes or cells, u = 0 or no flux on the edge, differentiable in a."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import pi
 from typing import Any, Protocol
 
 import torch
@@ -45,6 +46,24 @@ class Dirichlet:
         return -self._solver(r)
 
 
+class DirichletCells:
+    """-∇·(a∇·) at all cell centres of fields that vanish on the edge, half a spacing outside: ghost cells of -u."""
+
+    def __init__(self, axis: Axis, faces: str):
+        self._spacings, self._faces = [axis.spacing] * 2, faces
+        k, points = torch.arange(1, axis.n + 1, dtype=torch.float64), torch.arange(axis.n, dtype=torch.float64) + 0.5
+        self._waves = torch.nn.functional.normalize(torch.sin(pi * points[:, None] * k / axis.n), dim=0)
+        low = (2 - 2 * torch.cos(pi * k / axis.n)) / axis.spacing**2
+        self._symbol = low[:, None] + low
+
+    def at(self, a: Tensor) -> Linear:
+        return lambda x: cell_outflow(a, x, self._spacings, self._faces)
+
+    def precondition(self, r: Tensor) -> Tensor:
+        waves, symbol = self._waves.to(r), self._symbol.to(r)
+        return waves @ ((waves.mT @ r @ waves) / symbol) @ waves.mT
+
+
 class NoFlux:
     """Net outflow of the control volume of every node, edges closed; determined up to a constant."""
 
@@ -59,12 +78,21 @@ class NoFlux:
         return self._solver(r)
 
 
+def cell_outflow(a: Tensor, u: Tensor, spacings: Sequence[float], faces: str) -> Tensor:
+    """-∇·(a∇u) at all cells (b, n, n), u = 0 on the edge, where a is the outer cell's own."""
+    face = face_values(torch.nn.functional.pad(a[:, None], (1, 1, 1, 1), mode="replicate")[:, 0], faces)
+    return -divergence_of_flux(face, _with_odd_ghosts(u), spacings)
+
+
 def solve_diffusion(a: Tensor, source: float, axis: Axis, faces: str) -> Tensor:
-    """Nodal u (b, n, n) with u = 0 on the edge for nodal a (b, n, n) > 0; float64 inside, a's dtype outside.
+    """u (b, n, n) with u = 0 on the edge for a (b, n, n) > 0, on nodes or cells; float64 inside, a's dtype outside.
 
     Raises:
         UserError: a is not positive somewhere, or the iteration does not converge; names the sample.
     """
+    if axis.kind == "cell":
+        rhs = torch.full((axis.n, axis.n), source, dtype=torch.float64, device=a.device)
+        return _solve(a, rhs, DirichletCells(axis, faces))
     inner = torch.full((axis.n - 2, axis.n - 2), source, dtype=torch.float64, device=a.device)
     return with_zero_edge(_solve(a, inner, Dirichlet(axis, faces)))
 
@@ -138,6 +166,12 @@ def conjugate_gradients(a: Tensor, rhs: Tensor, operator: Operator, first: int =
         f"diffusion solver: sample {first + row} did not converge in {MAX_STEPS} steps "
         f"(coefficient {float(a[row].min()):.3g} to {float(a[row].max()):.3g}); reduce its contrast or drop it"
     )
+
+
+def _with_odd_ghosts(x: Tensor) -> Tensor:
+    """(b, n, n) as (b, n + 2, n + 2), minus the outer values around."""
+    rows = torch.cat([-x[:, :1], x, -x[:, -1:]], 1)
+    return torch.cat([-rows[..., :1], rows, -rows[..., -1:]], -1)
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

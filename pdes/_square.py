@@ -68,10 +68,10 @@ class Square(PDE):
 
     @property
     def edge(self) -> Tensor:
-        """(n, n) bool: the points on the boundary; a left-closed grid lacks the far edges."""
+        """(n, n) bool: the points on the boundary, or next to it on cells; a left-closed grid lacks the far edges."""
         mask = torch.zeros(self.grid.shape, dtype=torch.bool)
         mask[0] = mask[:, 0] = True
-        if self.grid.axes[0].kind == "node":
+        if self.grid.axes[0].kind != "left_closed":
             mask[-1] = mask[:, -1] = True
         return mask
 
@@ -85,7 +85,7 @@ class Square(PDE):
 
     def symmetries(self) -> tuple[Symmetry, ...]:
         """The square's dihedral group; a left-closed grid keeps the exchange of its axes alone."""
-        turns = range(4 if self.grid.axes[0].kind == "node" else 1)
+        turns = range(1 if self.grid.axes[0].kind == "left_closed" else 4)
         return tuple(_isometry(turn, swap, 1.0) for turn in turns for swap in (False, True))
 
 

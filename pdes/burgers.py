@@ -1,9 +1,9 @@
 """The viscous Burgers equation, periodic in space, as a space-time field."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite, pi
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -25,11 +25,12 @@ STEPS_PER_POINT = 2
 
 @dataclass(frozen=True)
 class BurgersConfig:
-    """n times in [0, 1] and n periodic points in [0, 1); viscosity nu; ``data`` discrete or continuous."""
+    """n periodic points in [0, 1); viscosity nu; ``data`` discrete or continuous; times in [0, 1], 0 for n of them."""
 
     n: int = 32
     nu: float = 0.01
     data: str = "discrete"
+    times: int = 0
 
 
 class Burgers(PDE):
@@ -56,7 +57,7 @@ class Burgers(PDE):
         if not (isfinite(self.config.nu) and self.config.nu > 0):
             raise UserError(f"burgers: viscosity nu = {self.config.nu} must be positive")
         self.fields = (Field("u", "space_time", basis="cosine_fourier"),)
-        self.grid = Grid((Axis("t", self.config.n), Axis("x", self.config.n, kind="periodic")))
+        self.grid = Grid((Axis("t", self.config.times or self.config.n), Axis("x", self.config.n, kind="periodic")))
 
     def truncation_floor(self) -> float:
         """Fronts cost h/ν in space, the decay of rough profiles ν in time."""
@@ -72,7 +73,7 @@ class Burgers(PDE):
             return super().generate(indices, seed=seed)
         n = self.config.n
         factor = max(2, ceil(POINTS_TIMES_NU / (self.config.nu * n)))
-        u = spectral_solution(self._profile(indices, factor * n, seed), self.config.nu, frames=n)
+        u = spectral_solution(self._profile(indices, factor * n, seed), self.config.nu, frames=self.grid.shape[0])
         return u[:, None, :, ::factor]
 
     def _profile(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
@@ -83,7 +84,7 @@ class Burgers(PDE):
     def solve(self, state: Tensor) -> Tensor:
         rows = [state[:, 0, 0].double()]
         guess = rows[0]
-        for _ in range(self.config.n - 1):
+        for _ in range(self.grid.shape[0] - 1):
             rows.append(self._advance(rows[-1], guess))
             guess = 2 * rows[-1] - rows[-2]
         return torch.stack(rows, 1)[:, None].to(state)
@@ -106,6 +107,10 @@ class Burgers(PDE):
         v, v_t, v_x, v_xx = _travelling_waves(((times[1:] + times[:-1]) / 2)[:, None], x, batch)
         residual = v_t + v * v_x - self.config.nu * v_xx
         return u[:, None], {"interior": residual, "mass": torch.zeros(batch, len(times), dtype=torch.float64)}
+
+    def refined(self, n: int) -> Self:
+        times = self.config.times and round((self.config.times - 1) * n / self.config.n) + 1
+        return type(self)(replace(self.config, n=n, times=times))
 
     def symmetries(self) -> tuple[Symmetry, ...]:
         """Shifts along x, each with and without the reflection x -> -x, u -> -u."""

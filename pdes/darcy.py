@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from jensenbench.constraints import Constraint
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import Field
 from pdes import _published
-from pdes._diffusion import solve_diffusion
+from pdes._diffusion import cell_outflow, solve_diffusion
 from pdes._square import Square, separable_wave
 from pdes._stencils import FACES, divergence_of_flux, face_values
 
 LAWS = ("two_valued", "lognormal")
-GRIDS = ("node", "left_closed")
+GRIDS = ("node", "left_closed", "cell")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class DarcyConfig:
         low, high: the two values of the coefficient.
         source: constant right-hand side.
         faces: mean of the coefficient between neighbours, ``arithmetic`` or ``harmonic``.
-        grid: ``node`` (both edges) or ``left_closed`` (far edges missing, h = 1/n), as of data sub-sampled elsewhere.
+        grid: ``node`` (both edges), ``left_closed`` (far edges missing, h = 1/n), as of data sub-sampled elsewhere, or
+            ``cell`` (centres of cells, the edges half a cell outside, h = 1/n), as of DiffusionPDE and PDEBench.
         data: ``discrete`` or ``continuous``; the latter leave a residual that does not fade on finer grids, since
             the coefficient is rough.
     """
@@ -48,6 +51,8 @@ class DarcyConfig:
                 raise UnknownName(f"darcy {kind}", value, known)
         if not 0 < self.low < self.high:
             raise UserError(f"darcy: low = {self.low} and high = {self.high} must meet 0 < low < high")
+        if self.grid == "cell" and self.data != "discrete":
+            raise UserError(f"darcy: no {self.data} data on cell centres; use grid: node, or data: discrete")
 
 
 class Darcy(Square):
@@ -55,7 +60,8 @@ class Darcy(Square):
 
     The two-valued law is the Darcy problem of DiffusionPDE (arXiv 2406.17763) with a and u on the same nodes;
     the released data interpolate the two-valued a by cubic splines, which overshoot, and shift u by half a cell.
-    On a left-closed grid u is taken to vanish on the missing far edges and a to continue constantly there.
+    On a left-closed grid u is taken to vanish on the missing far edges and a to continue constantly there. On cells the
+    edge faces take the outer cell's own a over half a spacing; the balance of the outer cells is the part ``boundary``.
     """
 
     name: ClassVar[str] = "darcy"
@@ -89,7 +95,7 @@ class Darcy(Square):
 
     def solve(self, state: Tensor) -> Tensor:
         a, axis, n = state[:, 0], self.grid.axes[0], self.config.n
-        if axis.kind == "node":
+        if axis.kind != "left_closed":
             u = solve_diffusion(a, self.config.source, axis, self.config.faces)
         else:
             closed = torch.nn.functional.pad(a[:, None], (0, 1, 0, 1), mode="replicate")[:, 0]
@@ -102,6 +108,21 @@ class Darcy(Square):
         flux = divergence_of_flux(face_values(a, self.config.faces), u, self.grid.spacings)
         return {"diffusion": -flux, "source": torch.full_like(flux, -self.config.source)}
 
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        """u on the edge; on cells the outer cells' balance over 4a/h², a in the middle of its law, in u's unit."""
+        if self.config.grid != "cell":
+            return super().conditions(state)
+        outflow = cell_outflow(state[:, 0], state[:, 1], self.grid.spacings, self.config.faces)
+        unit = 4 * self._middle / self.grid.spacings[0] ** 2
+        return {"boundary": ((outflow - self.config.source) / unit)[:, self.edge.to(state.device)]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        return () if self.config.grid == "cell" else super().constraints(state)
+
+    @property
+    def _middle(self) -> float:
+        return sqrt(self.config.low * self.config.high) if self.config.law == "two_valued" else 1.0
+
     def affine(self) -> bool:
         return False
 
@@ -112,4 +133,16 @@ class Darcy(Square):
         a_x, a_y = 3 * torch.cos(3 * x) * torch.cos(2 * y), -2 * torch.sin(3 * x) * torch.sin(2 * y)
         flux = a * (wave.xx + wave.yy) + a_x * wave.x + a_y * wave.y
         residual = (-flux - self.config.source)[:, 1:-1, 1:-1]
-        return torch.stack([a, wave.u], 1), {"interior": residual, "boundary": wave.u[:, self.edge]}
+        state = torch.stack([a, wave.u], 1)
+        return state, {"interior": residual, "boundary": self._on_edge(state)}
+
+    def _on_edge(self, state: Tensor) -> Tensor:
+        """What a smooth state that does not vanish on the edge leaves of :meth:`conditions` on ever finer grids."""
+        if self.config.grid != "cell":
+            return state[:, 1][:, self.edge]
+        (x, y), b = self.grid.mesh(), len(state)
+        edges = torch.zeros_like(state[:, 1])
+        for index, end in ((0, 0.0), (-1, 1.0)):
+            edges[:, index] += separable_wave(torch.full_like(y[:1], end), y[:1], b).u[:, 0]
+            edges[:, :, index] += separable_wave(x[:, :1], torch.full_like(x[:, :1], end), b).u[..., 0]
+        return (state[:, 0] * edges / (2 * self._middle))[:, self.edge]

@@ -22,6 +22,7 @@ PROBLEMS = [
     ("darcy", {}),
     ("darcy", {"law": "lognormal", "faces": "harmonic"}),
     ("darcy", {"grid": "left_closed"}),
+    ("darcy", {"grid": "cell"}),
     ("burgers", {}),
 ]
 
@@ -62,9 +63,11 @@ def test_the_sine_solver_divides_eigenfunctions_by_their_eigenvalue(n):
     assert torch.allclose(SineSolver(axis, 5.0)(wave[None])[0], wave / (5.0 - eigenvalue), rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize(("name", "value"), [("poisson", -1.0), ("darcy", 1.0)])
-def test_unit_load_gives_the_torsion_constant(name, value):
-    pde = make_pde(name, {"n": 65})
+@pytest.mark.parametrize(
+    ("name", "settings", "value"), [("poisson", {}, -1.0), ("darcy", {}, 1.0), ("darcy", {"grid": "cell"}, 1.0)]
+)
+def test_unit_load_gives_the_torsion_constant(name, settings, value):
+    pde = make_pde(name, {"n": 65, **settings})
     state = pde.solve(_state(pde, torch.full((1, 65, 65), value, dtype=torch.float64)))
     assert abs(float(state[0, 1].max()) - TORSION) < 5e-5
 
