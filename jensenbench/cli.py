@@ -111,6 +111,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", required=True)
     parser.add_argument("--pde", required=True)
     parser.add_argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)")
+    parser.add_argument("--unpickle", action="store_true", help="let pickled objects in the file run their code")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -302,8 +303,9 @@ def _import(options: argparse.Namespace) -> None:
 
     out = options.out or Path("results/imported") / f"{options.file.stem}.h5"
     import_data.run(
-        file=options.file, format=options.format, pde=options.pde, settings={}, label=None, splits={}, seed=0, out=out
-    )
+        file=options.file, format=options.format, pde=options.pde, settings={}, label=None, splits={}, seed=0, out=out,
+        unpickle=options.unpickle,
+    )  # fmt: skip
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jensenbench.errors import UnknownName
-from jensenbench.importers import cocogen, diffusionpde, fno, neuraloperator, pidm
+from jensenbench.importers import cocogen, diffusionpde, fno, neuraloperator, pdebench, pidm
 from jensenbench.importers.arrays import Source
 from jensenbench.importers.conventions import Imported, Reader
 
@@ -14,6 +14,7 @@ FORMATS: Mapping[str, Mapping[str, Reader]] = {
     "diffusionpde": diffusionpde.READERS,
     "fno": fno.READERS,
     "neuraloperator": neuraloperator.READERS,
+    "pdebench": pdebench.READERS,
     "pidm": pidm.READERS,
 }
 

@@ -38,7 +38,7 @@ def _parsing(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:  # parsers of damaged bytes raise anything, from IndexError to MemoryError
         if "pickle" in f"{type(error).__name__} {error}".lower():
             raise UserError(
-                f"{path} holds pickled objects, which can run any code: refused; save plain arrays"
+                f"{path} holds pickled objects, which can run any code: refused; pass --unpickle to trust it"
             ) from error
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is truncated, damaged or no {kind} ({reason}): fetch it again") from error
@@ -56,7 +56,7 @@ def read_npy(source: Source) -> NDArray:
         found = np.load(source.path, allow_pickle=source.unpickle)
         if not isinstance(found, np.ndarray):
             raise UserError(f"{source.path} is an archive, expected one array: check --format")
-        return found
+        return _unboxed(found)
 
 
 def read_series(paths: Sequence[Path], source: Source) -> NDArray:
@@ -159,7 +159,12 @@ def _named(
     missing = sorted(set(keys) - set(content))
     if missing:
         raise UserError(f"{path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
-    return {key: np.asarray(content[key]) for key in [*keys, *optional] if key in content}
+    return {key: _unboxed(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
+
+
+def _unboxed(array: NDArray) -> NDArray:
+    """An array of objects, which were trusted if they got here, as the numbers in them where they are such."""
+    return np.array(array.tolist()) if array.dtype == object else array
 
 
 def _check_elements(path: Path) -> None:

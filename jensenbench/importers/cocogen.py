@@ -1,6 +1,7 @@
 """Folders of CoCoGen (arXiv 2312.10527): ``data/P_0.npy`` … and ``permeability/K_0.npy`` …, P transposed against K."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from jensenbench.errors import UserError
 from jensenbench.importers.arrays import Source, numbered, read_series
@@ -17,7 +18,8 @@ def read_darcy_corner(source: Source, settings: Settings) -> Imported:
     if absent is not None:
         raise UserError(f"{absent} is missing, {len(pressures)} pressures lie beside {source.path}: fetch it again")
     k, p = (read_series(paths, source) for paths in (permeabilities, pressures))
-    return read_states(source.path, ("K", k), ("P", p), {"law": "cocogen", **settings}, turned=True)
+    found = read_states(source.path, ("K", k), ("P", p), {"law": "cocogen", **settings}, turned=True)
+    return replace(found, files=(*permeabilities, *pressures))
 
 
 READERS: Mapping[str, Reader] = {"darcy_corner": read_darcy_corner}

@@ -34,11 +34,15 @@ class Format:
         law: of the coefficient, ``two_valued`` or ``lognormal``.
         levels: values that stored 0 and 1 stand for.
         source: right-hand side, None if the format does not say; another one in the states is refused.
+        turned: whether the solution is stored transposed.
+        grid: kind of its axes.
     """
 
     law: str = "two_valued"
     levels: tuple[float, float] | None = None
     source: float | None = None
+    turned: bool = False
+    grid: str = "node"
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,16 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
     _check_source(file, best, format)
     states = torch.stack([coefficient, solution.mT if best.transposed else solution], 1)
     note = ": channels swapped against the format" if swapped else ""
+    shifted = "" if kind == format.grid else f", against the format, whose grid is {format.grid}"
+    chosen = "chosen" if best.transposed == format.turned else "chosen (against the format)"
     return Imported(
         best.pde,
         states,
         (
             f"coefficient {name!r}, solution {other!r}{note}",
             "coefficient values " + " and ".join(f"{value:g}" for value in levels.values()) if levels else "lognormal",
-            f"{kind} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}",
-            *(f"{'chosen: ' if candidate is best else 'refused: '}{candidate.describe()}" for candidate in candidates),
+            f"{kind} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}{shifted}",
+            *(f"{chosen if candidate is best else 'refused'}: {candidate.describe()}" for candidate in candidates),
             outliers(best.pde, states),
         ),
     )
@@ -140,7 +146,7 @@ def calibrate(
 
 def two_values(array: NDArray) -> tuple[float, float] | None:
     """Both values of a two-valued array, None for any other."""
-    values = np.unique(array.round(9))
+    values = np.unique(array.round(6))  # float32 and scaling leave digits behind
     return (float(values[0]), float(values[1])) if len(values) == 2 else None
 
 
@@ -166,6 +172,8 @@ def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format)
         raise UserError(f"{file}: no array is two-valued; this format's Darcy coefficient is")
     low, high = format.levels if format.levels and stored == (0.0, 1.0) else stored
     low, high = settings.get("low", low), settings.get("high", high)
+    if low <= 0:
+        raise UserError(f"{file}: the coefficient takes the value {low:g}, not positive: check keys and scale")
     return torch.from_numpy(np.where(array > sum(stored) / 2, high, low)), {"low": low, "high": high}
 
 
@@ -181,10 +189,11 @@ def _check_source(file: Path, best: Candidate, format: Format) -> None:
 def _edge_distance(solution: Tensor, outer: int, inner: int) -> float:
     """Spacings from the outer rows and columns to where a line through them and the inner ones vanishes.
 
-    Of medians, for the sake of outliers.
+    The median over all points, for the sake of outliers and of jumps of the coefficient.
     """
-    sizes = [float(torch.cat([solution[:, i], solution[..., i]]).abs().median()) for i in (outer, inner)]
-    return sizes[0] / (sizes[1] - sizes[0]) if sizes[1] > sizes[0] else float("inf")
+    ends, next_ones = (torch.cat([solution[:, i], solution[..., i]]) for i in (outer, inner))
+    distance = float((ends / (next_ones - ends)).nanmedian())
+    return distance if distance >= 0 else float("inf")
 
 
 def _candidate(pde: PDE, transposed: bool, source: float, states: Tensor, response: Tensor) -> Candidate:

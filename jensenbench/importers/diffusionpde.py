@@ -6,6 +6,7 @@ Poisson, Helmholtz: nodes, solving the discrete equation. Darcy: cell centres, s
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ def read_darcy(source: Source, settings: Settings) -> Imported:
     law = settings.get("law", "two_valued")
     if law not in darcy.LAWS:
         raise UnknownName("darcy law", law, darcy.LAWS)
-    return darcy.read_states(source.path, _arrays(source, "darcy", law), settings, darcy.Format(law=law, source=1.0))
+    format = darcy.Format(law=law, source=1.0, turned=True, grid="cell")
+    return darcy.read_states(source.path, _arrays(source, "darcy", law), settings, format)
 
 
 def read_square(source: Source, settings: Settings, *, pde: str) -> Imported:
@@ -61,11 +63,19 @@ def read_space_time(source: Source, settings: Settings) -> Imported:
     return read_burgers(source.path, _arrays(source, "burgers", "burgers")["output"], settings)
 
 
+def _read(source: Source, settings: Settings, *, reader: Reader) -> Imported:
+    """What a reader returns, with all files where the states are merged ones."""
+    found = reader(source, settings)
+    single = source.path.suffix == ".npy" and read_npy(source).ndim < 4
+    return replace(found, files=tuple(numbered(source.path))) if single else found
+
+
 READERS: Mapping[str, Reader] = {
-    "burgers": read_space_time,
-    "helmholtz": partial(read_square, pde="helmholtz"),
-    "navier_stokes": read_navier_stokes,
-    "poisson": partial(read_square, pde="poisson"),
+    "burgers": partial(_read, reader=read_space_time),
+    "darcy": partial(_read, reader=read_darcy),
+    "helmholtz": partial(_read, reader=partial(read_square, pde="helmholtz")),
+    "navier_stokes": partial(_read, reader=read_navier_stokes),
+    "poisson": partial(_read, reader=partial(read_square, pde="poisson")),
 }
 
 

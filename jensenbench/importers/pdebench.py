@@ -22,7 +22,7 @@ def read_darcy(source: Source, settings: Settings) -> Imported:
     """Darcy states (N, 2, n, n); the source is the ``beta`` of the file's name, else calibrated."""
     arrays = read_hdf5(source, ("nu", "tensor", *AXES))
     tensor = check_array(source.path, "tensor", arrays["tensor"], ndim=4)[:, 0]
-    format = darcy.Format(source=named_source(source.path))
+    format = darcy.Format(source=named_source(source.path), grid="cell")
     found = darcy.read_states(source.path, {"nu": arrays["nu"], "tensor": tensor}, settings, format)
     _check_points(source, {key: arrays[key] for key in AXES}, found)
     return found

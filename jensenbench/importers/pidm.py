@@ -1,6 +1,7 @@
 """Tables of PIDM (arXiv 2403.14404) and PBFM (2506.08604): ``p_data.csv`` beside ``K_data.csv``, a line a state."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
@@ -18,8 +19,10 @@ def read_darcy_corner(source: Source, settings: Settings) -> Imported:
     """States (N, 2, n, n) of Darcy flow between two corners; ``source`` is either file."""
     if source.path.name not in FILES:
         raise UserError(f"{source.path}: this format is {' beside '.join(FILES)}; name either")
-    k, p = (_squares(source.path.with_name(name)) for name in FILES)
-    return read_states(source.path, (FILES[0], k), (FILES[1], p), {"law": "pidm", **settings}, turned=False)
+    paths = tuple(source.path.with_name(name) for name in FILES)
+    k, p = (_squares(path) for path in paths)
+    found = read_states(source.path, (FILES[0], k), (FILES[1], p), {"law": "pidm", **settings}, turned=False)
+    return replace(found, files=paths)
 
 
 READERS: Mapping[str, Reader] = {"darcy_corner": read_darcy_corner}

@@ -1,6 +1,6 @@
 """Stage ``import``: other people's states become a data file, with the convention found and the floor measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from jensenbench import importers
 from jensenbench.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.importers.conventions import Imported
-from jensenbench.provenance import digest_file
+from jensenbench.provenance import digest_file, digest_text
 from jensenbench.store import SPLITS
 from jensenbench.timing import timed
 
@@ -28,6 +28,7 @@ def run(
     splits: Mapping[str, int],
     seed: int,
     out: Path,
+    unpickle: bool = False,
 ) -> None:
     """Read ``file``, say what was found, and write ``out``.
 
@@ -35,12 +36,13 @@ def run(
         settings: known settings of the PDE; the others are found from the data.
         label: name of the data in every table, ``{pde}-{format}-{n}`` by default.
         splits: states of each split, consecutive ranges of the file; empty means fixed shares of it.
+        unpickle: let pickled objects in the file run their code.
     """
     with timed(out):
-        found = importers.read(file, format, pde, settings)
+        found = importers.read(file, format, pde, settings, unpickle=unpickle)
         parts = split_ranges(found.states, splits)
         name = label or f"{pde}-{format}-{found.pde.config.n}"
-        source = f"{file.name} sha256:{digest_file(file)}"
+        source = f"{file.name} sha256:{_digest(found.files or (file,))}"
         write_dataset(out, found.pde, parts, seed=seed, label=name, source=source)
     print("\n".join(_summary(file, found, load_dataset(out), parts)))
 
@@ -56,6 +58,12 @@ def split_ranges(states: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
         request = ", ".join(f"{name} {count}" for name, count in zip(SPLITS, wanted, strict=True))
         raise UserError(f"the file holds {len(states)} states, the splits ask for {request}; change `data:`")
     return dict(zip(SPLITS, states[: sum(wanted)].split(wanted), strict=True))
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Digest of a file, or of those of several."""
+    digests = [digest_file(path) for path in files]
+    return digests[0] if len(digests) == 1 else digest_text("".join(digests))
 
 
 def _summary(file: Path, found: Imported, data: Dataset, parts: Mapping[str, Tensor]) -> list[str]:

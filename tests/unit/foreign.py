@@ -24,6 +24,7 @@ class Case:
         write: folder and arrays (N, n, n), by the suite's order and orientation -> the file to import.
         known: settings that the importer is told.
         tolerance: of the states read, relative.
+        turned: whether the file holds its second array transposed.
     """
 
     format: str
@@ -32,6 +33,7 @@ class Case:
     write: Callable[[Path, Fields], Path]
     known: Mapping[str, object] = field(default_factory=dict)
     tolerance: float = 1e-12
+    turned: bool = False
 
     def states(self) -> np.ndarray:
         return make_pde(self.pde, self.settings).generate(range(5), seed=3).numpy()
@@ -127,9 +129,18 @@ CASES = {
             folder / "ns.mat", a=x[0], u=np.stack([x[0], x[1]], -1), t=np.array([[1.0, 2.0]])
         ),
     ),
+    "pdebench": Case(
+        "pdebench", "darcy", {"n": 12, "low": 0.1, "high": 1.0, "source": 0.1, "grid": "cell"},
+        lambda folder, x: write_pdebench(folder / "2D_DarcyFlow_beta0.1_Train.hdf5", x), tolerance=1e-6,
+    ),
+    "diffusionpde darcy": Case(
+        "diffusionpde", "darcy", {"n": 12, "grid": "cell"},
+        lambda folder, x: write_mat73(folder / "darcy.mat", thresh_a_data=x[0], thresh_p_data=x[1].swapaxes(1, 2)),
+        turned=True,
+    ),
     "pidm": Case("pidm", "darcy_corner", {"n": 16, "modes": 20, "data": "published"}, write_pidm, {"modes": 20}),
     "cocogen": Case(
         "cocogen", "darcy_corner", {"n": 16, "modes": 20, "law": "cocogen"}, write_cocogen,
-        {"modes": 20, "data": "discrete"},
+        {"modes": 20, "data": "discrete"}, turned=True,
     ),
 }  # fmt: skip

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
-from foreign import CASES, Case, write_mat5, write_merged
+from foreign import CASES, Case, spline_darcy, write_mat5, write_mat73, write_merged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jensenbench import cli, exporters, importers
 from jensenbench.dataset import load_dataset, write_dataset
 from jensenbench.errors import UserError
+from jensenbench.provenance import ROOT
 from jensenbench.registry import make_pde
 from jensenbench.store import SPLITS
 
@@ -39,7 +41,7 @@ def test_a_transposed_solution_is_turned_back_and_said(tmp_path, case):
     found = read(case, case.write(tmp_path, (*first, last.swapaxes(1, 2))))
     np.testing.assert_allclose(found.states[:, -1].numpy(), last, rtol=case.tolerance, atol=case.tolerance)
     (chosen,) = (line for line in found.findings if line.startswith("chosen"))
-    assert any(word in chosen for word in ("transposed", "exchanged")), found.findings
+    assert any(word in chosen for word in ("against the format", "exchanged")), found.findings
 
 
 @pytest.mark.parametrize("case", [case for case in CASES.values() if case.pde != "burgers"], ids=str)
@@ -47,7 +49,7 @@ def test_swapped_channels_are_put_right_and_said(tmp_path, case):
     first, second = fields(case)
     found = read(case, case.write(tmp_path, (second, first)))
     k = found.states[:, 0].numpy()
-    k = k.swapaxes(1, 2) if case.format == "cocogen" else k  # which turns one of both arrays
+    k = k.swapaxes(1, 2) if case.turned else k  # the file's second array
     np.testing.assert_allclose(k, first, rtol=case.tolerance, atol=case.tolerance)
     assert any("swapped" in line for line in found.findings if not line.startswith("refused")), found.findings
 
@@ -67,7 +69,16 @@ def test_another_source_or_grid_is_refused_with_what_would_fit(tmp_path):
             read(case, case.write(tmp_path, arrays))
 
 
-@pytest.mark.parametrize("name", ["fno darcy", "pidm", "cocogen"])
+@pytest.mark.parametrize(("name", "stored"), [("fno darcy", "cell"), ("diffusionpde darcy", "node")])
+def test_darcy_states_of_another_grid_than_the_format_says_are_flagged(tmp_path, name, stored):
+    case = CASES[name]
+    states = make_pde("darcy", {**case.settings, "grid": stored}).generate(range(5), seed=3).numpy()
+    found = read(case, case.write(tmp_path, tuple(states.swapaxes(0, 1))))
+    assert found.pde.config.grid == stored
+    assert "against the format" in found.findings[2]
+
+
+@pytest.mark.parametrize("name", ["fno darcy", "diffusionpde darcy", "pdebench", "pidm", "cocogen"])
 def test_a_solution_of_another_source_is_refused(tmp_path, name):
     case = CASES[name]
     coefficient, solution = fields(case)
@@ -130,6 +141,19 @@ def test_wrong_keys_types_and_values_are_refused_by_name(tmp_path):
     for message, arrays in wrong.items():
         with pytest.raises(UserError, match=message):
             read(case, write_mat5(tmp_path / "poisson.mat", **arrays))
+    case = CASES["fno darcy"]
+    a, u = fields(case)
+    with pytest.raises(UserError, match=r"darcy\.mat: the coefficient takes the value 0, not positive"):
+        read(case, case.write(tmp_path, (np.where(a == 4, 0, a), u)))
+    case = CASES["pidm"]
+    k, p = fields(case)
+    with pytest.raises(UserError, match=r"neither 'K_data\.csv' nor 'p_data\.csv' is positive"):
+        read(case, case.write(tmp_path, (k - k.max(), p)))
+
+
+def test_settings_that_the_file_contradicts_are_refused(tmp_path):
+    case = CASES["diffusionpde poisson"]
+    f, u = fields(case)
     with pytest.raises(UserError, match="the settings ask for n = 32"):
         importers.read(case.write(tmp_path, (f, u)), case.format, case.pde, {"n": 32})
 
@@ -151,22 +175,69 @@ def test_a_series_with_a_missing_or_odd_file_is_refused(tmp_path):
         importers.read(merged, "diffusionpde", "poisson", {})
 
 
-def test_pickles_run_only_where_they_are_trusted(tmp_path):
+def test_pickles_run_only_where_they_are_trusted(tmp_path, capsys):
     case = CASES["diffusionpde poisson"]
     states = np.stack([fields(case)[0] / 2.15, fields(case)[1] * 36.5], -1)
     torch.save({"x": torch.ones(2), "code": Path}, tmp_path / "darcy.pt")
     with pytest.raises(UserError, match="pickled"):
         importers.read(tmp_path / "darcy.pt", "neuraloperator", "darcy", {})
-    boxed = np.empty(1, dtype=object)
-    boxed[0] = states
+    boxed = np.empty((), dtype=object)
+    boxed[()] = states
     np.save(tmp_path / "merge_0.npy", boxed, allow_pickle=True)
-    with pytest.raises(UserError, match="pickled"):
+    with pytest.raises(UserError, match="--unpickle"):
         importers.read(tmp_path / "merge_0.npy", case.format, case.pde, {})
-    np.save(tmp_path / "merge_0.npy", states)
-    assert len(importers.read(tmp_path / "merge_0.npy", case.format, case.pde, {}).states) == len(states)
+    command = ["import", str(tmp_path / "merge_0.npy"), "--format", case.format, "--pde", case.pde, "--unpickle"]
+    assert cli.main([*command, "--out", str(tmp_path / "out.h5")]) == 1
+    assert "the splits ask for" in capsys.readouterr().err  # five states were read, too few for all splits
+
+
+def test_third_party_burgers_states_are_read_with_their_viscosity():
+    found = importers.read(
+        ROOT / "tests" / "data" / "neuraloperator_burgers_lowres.npz", "neuraloperator", "burgers", {}
+    )
+    assert (found.pde.config.nu, found.pde.config.n, found.pde.grid.shape) == (0.01, 16, (17, 16))
+    assert found.findings[1].startswith("chosen: as the format says")
+
+
+def test_burgers_states_are_read_as_the_package_bundles_them(tmp_path):
+    u = make_pde("burgers", {"n": 16, "times": 9, "nu": 0.02}).generate(range(3), seed=0)[:, 0].numpy()
+    path = write_mat5(tmp_path / "burgers_lowres.mat", input=u[:, 0], output=u, visc=np.array([[0.02]]))
+    found = importers.read(path, "neuraloperator", "burgers", {})
+    assert found.pde.config.nu == 0.02
+    np.testing.assert_array_equal(found.states[:, 0].numpy(), u)
+
+
+def test_profiles_at_two_times_are_read(tmp_path):
+    u = make_pde("burgers", {"n": 16, "data": "continuous"}).generate(range(5), seed=0)[:, 0].numpy()
+    path = write_mat5(tmp_path / "burgers.mat", a=u[:, 0], u=u[:, -1])
+    found = importers.read(path, "fno", "burgers", {})
+    np.testing.assert_array_equal(found.states[:, 0].numpy(), u[:, [0, -1]])
+    path = write_mat5(tmp_path / "burgers.mat", a=u[:, -1], u=u[:, 0])
+    assert any(line.startswith("chosen (against") for line in importers.read(path, "fno", "burgers", {}).findings)
+
+
+def test_published_darcy_states_lie_on_cells_and_solve_no_equation_of_their_own(tmp_path):
+    a = make_pde("darcy", {"n": 16}).draw(range(4), seed=2)[:, 0].numpy()
+    path = write_mat73(tmp_path / "darcy.mat", thresh_a_data=a, thresh_p_data=spline_darcy(a))
+    found = importers.read(path, "diffusionpde", "darcy", {})
+    assert (found.pde.config.grid, found.pde.config.source) == ("cell", 1.0)
+    assert any(line.startswith("chosen: solution transposed") for line in found.findings)
+    assert "4 of 4 states exceed the floor" in found.findings[-1]
+
+
+def test_a_coordinate_of_another_grid_is_refused(tmp_path):
+    case = CASES["pdebench"]
+    path = case.write(tmp_path, fields(case))
+    with h5py.File(path, "r+") as file:
+        file["x-coordinate"][:] = np.linspace(0, 1, 12)
+    with pytest.raises(UserError, match="'x-coordinate' runs from 0 to 1"):
+        read(case, path)
 
 
 EXPORTS = {
+    "pdebench": ("darcy", "2D_DarcyFlow_beta1.0_Train.hdf5"),
+    "diffusionpde darcy": ("darcy", "darcy.mat"),
+    "neuraloperator burgers": ("burgers", "burgers.npz"),
     "diffusionpde": ("poisson", "poisson.mat"),
     "diffusionpde 7.3": ("helmholtz", "helmholtz.v73.mat"),
     "diffusionpde merged": ("poisson", "merge_0.npy"),
@@ -180,6 +251,7 @@ EXPORTS = {
 def test_exported_states_are_read_as_they_were(tmp_path, name):
     (pde, file), format = EXPORTS[name], name.split()[0]
     law = {"law": format, "modes": 20} if pde == "darcy_corner" else {}
+    law |= {"grid": "cell"} if pde == "darcy" and format != "fno" else {}
     states = make_pde(pde, {"n": 12, **law}).generate(range(3), seed=1)
     exporters.write(tmp_path / file, format, make_pde(pde, {"n": 12, **law}), states)
     found = importers.read(tmp_path / file, format, pde, law)
