@@ -44,8 +44,9 @@ def test_a_transposed_solution_is_turned_back_and_said(tmp_path, case):
     assert any(word in chosen for word in ("against the format", "exchanged")), found.findings
 
 
-@pytest.mark.parametrize("case", [case for case in CASES.values() if case.pde != "burgers"], ids=str)
-def test_swapped_channels_are_put_right_and_said(tmp_path, case):
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.pde != "burgers"])
+def test_swapped_channels_are_put_right_and_said(tmp_path, name):
+    case = CASES[name]
     first, second = fields(case)
     found = read(case, case.write(tmp_path, (second, first)))
     k = found.states[:, 0].numpy()
