@@ -1,6 +1,6 @@
 """Training of physics-informed diffusion models: batches, objective, loop (arXiv 2403.14404)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,12 +11,15 @@ from jensenbench.denoiser import Denoiser, per_row
 from jensenbench.derivatives import directions, jacobian_maximum
 from jensenbench.noise import generator_of
 from jensenbench.priors.loop import Loop
+from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.training import apply_symmetries
 from jensenbench.problem import Problem
 from jensenbench.samplers import gradient_of
 from methods._pidm_settings import Fit
 
 STEEPEST = 1e12  # entry of a Jacobian that corrections reckon with
+
+Watch = Callable[[NetworkPrior, NetworkPrior], Mapping[str, float]]
 
 
 class Objective:
@@ -35,11 +38,12 @@ class Objective:
         x = clean + per_row(sigma, clean) * noise  # x_t / sqrt(abar_t)
         estimate = model(x, sigma)
         data = (self.weights.to(clean)[t] * (estimate - clean).square().flatten(1).mean(1)).mean()
-        parts = residual_parts(self.problem, self._target(model, x, estimate, t), s)
-        residual = torch.cat([part.flatten(1) for part in parts], 1)
-        unit = self.problem.term_scale if s.relative else 1.0
-        virtual = ((residual / unit).square().mean(1) / (2 * self.variance.to(clean)[t])).mean()
-        loss = s.c_data * data + s.c_residual * virtual
+        with torch.set_grad_enabled(torch.is_grad_enabled() and s.c_residual > 0):
+            parts = residual_parts(self.problem, self._target(model, x, estimate, t), s)
+            residual = torch.cat([part.flatten(1) for part in parts], 1)
+            unit = self.problem.term_scale if s.relative else 1.0
+            virtual = ((residual / unit).square().mean(1) / (2 * self.variance.to(clean)[t])).mean()
+        loss = s.c_data * data + (s.c_residual * virtual if s.c_residual > 0 else 0.0)
         parts = {"data_loss": data, "residual_loss": virtual, "mean_abs_residual": residual.abs().mean()}
         return loss, {name: value.detach() for name, value in parts.items()}
 
@@ -89,9 +93,19 @@ class Correction:
 
 
 def train(
-    settings: Fit, problem: Problem, data: Tensor, *, state_dir: Path, seed: int, sources: Sequence[str]
+    settings: Fit,
+    problem: Problem,
+    data: Tensor,
+    *,
+    state_dir: Path,
+    seed: int,
+    sources: Sequence[str],
+    watch: Watch | None = None,
 ) -> nn.Module:
-    """Train the network on states (N, C, *grid) in prior coordinates; resumes in ``state_dir``."""
+    """Train the network on states (N, C, *grid) in prior coordinates; resumes in ``state_dir``.
+
+    ``watch`` measures the denoisers of the weights in training and of their average, for the rows of the log.
+    """
     network, objective = settings.build(data.shape[1:], seed=seed).to(data.device), Objective(settings, problem)
     model = settings.denoiser(network, data.shape[1:])
 
@@ -99,11 +113,14 @@ def train(
         clean, t, noise = batch(settings, problem, data, step, seed)
         return objective(model, clean[loop.rows], t[loop.rows], noise[loop.rows])
 
+    def check(average: nn.Module, step: int) -> Mapping[str, float]:
+        return {} if watch is None else watch(model, settings.denoiser(average, data.shape[1:]))
+
     loop = Loop(
         network, loss, settings,
         identity=[seed, problem.pde.label, problem.codec.state(), problem.term_scale, len(data)],
         sources=[*sources, f"pdes.{problem.pde.name}"],
-        state_dir=state_dir, label=f"fit pidm/{problem.pde.label}", device=data.device,
+        state_dir=state_dir, label=f"fit pidm/{problem.pde.label}", device=data.device, check=check,
     )  # fmt: skip
     return loop.run()
 

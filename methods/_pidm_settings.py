@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from jensenbench.denoiser import per_row
-from jensenbench.errors import UnknownName
+from jensenbench.errors import UnknownName, UserError
 from jensenbench.noise import generator_of
 from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.loop import LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
 from jensenbench.registry import configure
 from jensenbench.schedules import Ancestral, cosine_betas, require_nonnegative, require_steps
+
+BANDS = 4  # of noise levels, in which a training is watched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Fit(LoopSettings):
         backbone, backbone_settings: network of the suite; ``auto`` takes the U-Net on two axes, else the perceptron.
         autocast: as for a prior; bfloat16 adds to the residual of clean states.
         augment, shuffle: apply random symmetries of the PDE; draw states at random, not in order.
+        watch: training states that are held out, and on which the rows of the log measure what the residual does to the
+            network; 0: none.
         beta2, ema_decay, ema_from: of Adam; fixed decay of the weights' average from a step on (0: by ``ema``).
     """
 
@@ -49,6 +53,7 @@ class Fit(LoopSettings):
     autocast: str = "float32"
     augment: bool = True
     shuffle: bool = True
+    watch: int = 0
     beta2: float = 0.99
     ema_decay: float = 0.0
     ema_from: int = 0
@@ -62,6 +67,8 @@ class Fit(LoopSettings):
         ):
             if value not in known:
                 raise UnknownName(kind, value, known)
+        if not isinstance(self.watch, int) or self.watch < 0 or self.watch % BANDS:
+            raise UserError(f"watch = {self.watch!r} must be 0 or a multiple of {BANDS}, the number of bands of noise")
         for name in ("c_data", "c_residual", "snr_cap", "beta2", "ema_decay"):
             require_nonnegative(name, getattr(self, name))
         if self.backbone != "auto":

@@ -17,6 +17,7 @@ from jensenbench.samplers import AncestralRule
 from jensenbench.schedules import require_nonnegative
 from methods._pidm import Correction, train
 from methods._pidm_settings import Fit
+from methods._pidm_watch import watched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ class PIDM(Iterative):
     Config = Config
     variants = {
         "corrected": Config(),
+        "plain": Config(fit=Fit(c_residual=0.0)),
         "corrected_sample": Config(fit=Fit(estimate="sample")),
         "published": Config(fit=PUBLISHED),
     }
@@ -72,6 +74,7 @@ class PIDM(Iterative):
         "edge, residuals in physical units, states in fixed order; AdamW without decay is its Adam.",
         "Setting `estimate: sample_published` is the code's sample estimate, in which the second network call is given "
         "x_t again instead of the DDIM state; `sample` feeds the DDIM state.",
+        "Variant `plain` is the control: the same network and training without the residual.",
         "Variants `corrected`: the solver's own residual at inner points in units of the equation's largest term, EDM "
         "preconditioning, random batches augmented by the equation's symmetries.",
     )
@@ -87,7 +90,8 @@ class PIDM(Iterative):
     def fit(
         self, prior: Denoiser, problem: Problem, data: Tensor, *, state_dir: Path, seed: int, pairs: Any = None
     ) -> nn.Module:
-        return train(self.config.fit, problem, data, state_dir=state_dir, seed=seed, sources=("methods.pidm",))
+        settings, (data, watch) = self.config.fit, watched(self.config.fit, problem, data)
+        return train(settings, problem, data, state_dir=state_dir, seed=seed, sources=("methods.pidm",), watch=watch)
 
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
         if fitted is None:
