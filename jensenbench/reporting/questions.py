@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jensenbench.evaluation.metrics import find_metric
+from jensenbench.reporting import evidence
 from jensenbench.reporting.contrast import contrast
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import Results
@@ -36,13 +37,17 @@ class Question:
 
 
 def page(results: Results, figures: Sequence[Path]) -> str:
-    """The whole of ``questions.md``; questions to which the tier has no runs are named at the end."""
-    asked = [ask(results) for ask in (distillation, refinement, coefficients, no_prior, services, collapse, stencils)]
+    """The whole of ``questions.md``; questions to which the tier has no runs are named at the end.
+
+    ``figures``: stems, each shown below the question that its name begins with.
+    """
+    asks = (distillation, training, refinement, coefficients, no_prior, services, collapse, stencils)
+    asked = [ask(results) for ask in asks]
     parts = [f"# Questions, answered by the tier `{results.tier}`", INTRODUCTION]
     for question in (question for question in asked if question.rows):
         parts += [f"## {question.title}", question.text, grid(HEADING, question.rows)]
-        if question.title == DISTILLATION:
-            parts += [f"![{stem.name}](figures/{stem.name}.png)" for stem in figures]
+        mine = [stem.name for stem in figures if stem.name.split("_")[0] == ILLUSTRATED.get(question.title)]
+        parts += [f"![{name}](figures/{name}.png)" for name in mine]
     silent = [question.title for question in asked if not question.rows]
     parts += ["## Not answered by this tier", "\n".join(f"- {title}" for title in silent)] if silent else []
     return "\n\n".join(parts) + "\n"
@@ -60,6 +65,11 @@ def distillation(results: Results) -> Question:
             if plain is not None and student.candidate is not plain:
                 rows += compare(group, student.candidate, plain, ("residual_rel", *SHAPE))
     return Question(DISTILLATION, DISTILLATION_TEXT, tuple(rows))
+
+
+def training(results: Results) -> Question:
+    """Trainings with a residual against the same without, on states held out."""
+    return Question(TRAINING, TRAINING_TEXT, tuple(evidence.rows(results)))
 
 
 def refinement(results: Results) -> Question:
@@ -231,6 +241,16 @@ DISTILLATION = "Does PIDDM lower the residual below its teacher's at one evaluat
 DISTILLATION_TEXT = """Students of the same pairs, by the weight λ of the equation in their training (`distilled`: 0),
 against their teacher's plain samples from the same noise, and against the student without equation. A gain over
 `distilled` is the equation's; one that `distilled` has too is distillation's."""
+TRAINING = "What does a PDE term do to training?"
+TRAINING_TEXT = """The same network, batches and seeds without residual (`plain`), with that of E[x₀ | xₜ], and with
+that of a sample (a DDIM step and a further network call away), measured on states and noise that none trains on.
+E[x₀ | xₜ] of a nonlinear equation should *not* solve it (`docs/jensen.md`), so that not both losses can be least;
+`plain` shows what the residual would do where it does not act. Losses are means over the last quarter of the log,
+noise levels weighted as in the objective; residuals of drawn states are mean absolute ones over the largest term.
+The cosine is that between the gradients of denoising and PDE loss over all weights, a mean over the log: above 0 a
+small step down one loss lowers the other, below 0 it raises it. Gradients of finitely many states are noisy, which
+draws cosines towards 0. Intervals are over the training seeds, paired."""
+ILLUSTRATED = {DISTILLATION: "tradeoff", TRAINING: "evidence"}
 INTRODUCTION = """Each row compares two methods on the same prior, states and noise: × is a ratio of geometric means,
 other values are differences, with 95 % intervals over states or instances (set metrics: paired bootstrap),
 *conditional on the trained priors* where the tier has fewer than three seeds. A reading is what the interval says of

@@ -6,12 +6,12 @@ from pathlib import Path
 from jensenbench import registry, store
 from jensenbench.errors import UserError
 from jensenbench.provenance import ROOT
-from jensenbench.reporting import cost, figures, priors, questions, tables, tradeoff, training
+from jensenbench.reporting import cost, evidence_figures, figures, priors, questions, tables, tradeoff, training
 from jensenbench.reporting.results import Results, load_results
 
 GENERATED = {
     "tables": ("table_*.csv", "table_*.tex"),
-    "figures": ("samples_*", "pareto_*", "training_*", "learning_*", "tradeoff_*"),
+    "figures": ("samples_*", "pareto_*", "training_*", "learning_*", "tradeoff_*", "evidence_*"),
 }
 
 
@@ -30,7 +30,8 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     figures.write_figures(found, out / "figures")
     drawn = list(training.write_figures(found, out / "figures"))
     store.write_text(out / "priors.md", priors.page(found, drawn))
-    store.write_text(out / "questions.md", questions.page(found, tradeoff.write_figure(found, out / "figures")))
+    asked = [*tradeoff.write_figure(found, out / "figures"), *evidence_figures.write_figures(found, out / "figures")]
+    store.write_text(out / "questions.md", questions.page(found, asked))
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
     store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))
