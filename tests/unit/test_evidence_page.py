@@ -41,11 +41,11 @@ def built(folder: Path, *, seeds: tuple[int, ...] = SEEDS, arms: tuple[str, ...]
     entries = [Entry("pidm", name, 0.2, SKIPPED, settings={"fit": ARMS[name][0]}) for name in arms]
     config, results = build(folder, (*ENTRIES[:1], *entries), seeds=seeds)
     for name in arms:
-        settings, *sizes = ARMS[name]
+        settings, factor, cosine, top = ARMS[name]
         digest = digest_text(store.canonical_json(json.loads(json.dumps(settings))))
         for seed in seeds:
             path = store.Layout(results).fit("poisson-12", "network-p1", "pidm", digest, seed)
-            store.write_text(path.with_name("log.csv"), log(*sizes, seed).to_csv(index=False))
+            store.write_text(path.with_name("log.csv"), log(factor, cosine, top, seed).to_csv(index=False))
     return load_results(config, results)
 
 
@@ -54,7 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return built(tmp_path_factory.mktemp("evidence"))
 
 
-def told(results: Results) -> dict[tuple[str, str], tuple[str, str]]:
+def told(results: Results) -> dict[tuple[str, ...], tuple[str, ...]]:
     return {(row[2], row[3]): row[4:] for row in evidence.rows(results)}
 
 
