@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("collect", _collect, "join the evaluations of a tier", "out").add_argument("folders", nargs="+", type=Path)
     _jensen_arguments(add("jensen", _jensen, "measure the Jensen gap of a prior"))
     add("report", _report, "write tables and figures", "tier", "results", "out")
+    reference = add("reference-posterior", _reference_posterior, "sample posteriors of noisy tasks with the solver")
+    _chain_arguments(reference)
     _import_arguments(add("import", _import, "turn a published data file into the suite's format"))
     export = add("export", _export, "write a data file of the suite in another code's layout", "out")
     export.add_argument("data", type=Path)
@@ -112,6 +114,19 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pde", required=True)
     parser.add_argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)")
     parser.add_argument("--unpickle", action="store_true", help="let pickled objects in the file run their code")
+
+
+def _chain_arguments(parser: argparse.ArgumentParser) -> None:
+    for path in ("tier", "data", "observations"):
+        parser.add_argument(f"--{path}", type=Path, required=True)
+    parser.add_argument("--pde", required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/published/posteriors"))
+    parser.add_argument("--state-dir", type=Path, default=Path("results/posteriors/chains"), help="of killed runs")
+    parser.add_argument("--task", help="label of one task (default: all with noise)")
+    parser.add_argument("--instances", type=int, help="number of instances (default: all)")
+    parser.add_argument("--sampler", default="informed", help="pcn, informed (default) or mala")
+    for name, default in (("chains", 32), ("warmup", 2000), ("steps", 6000)):
+        parser.add_argument(f"--{name}", type=int, default=default)
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -296,6 +311,18 @@ def _report(options: argparse.Namespace) -> None:
     from jensenbench.stages import report
 
     report.run(config=options.tier, results=options.results, out=options.out)
+
+
+def _reference_posterior(options: argparse.Namespace) -> None:
+    from jensenbench.config import read_tier
+    from jensenbench.references.chains import ChainSettings
+    from jensenbench.stages import reference_posterior
+
+    reference_posterior.run(
+        tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
+        out=options.out, state_dir=options.state_dir, task=options.task, instances=options.instances,
+        settings=ChainSettings(options.sampler, options.chains, options.warmup, options.steps),
+    )  # fmt: skip
 
 
 def _import(options: argparse.Namespace) -> None:
