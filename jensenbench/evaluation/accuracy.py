@@ -31,10 +31,21 @@ class Observed:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Exact posterior mean and std (I, C, *grid) of one task, physical units."""
+    """Posterior of one task, physical units; NaN for an instance without one, which ``note`` names.
+
+    Attributes:
+        mean, std: (I, C, *grid).
+        draws: (I, n, C, *grid).
+    """
 
     mean: Tensor
     std: Tensor
+    draws: Tensor
+    note: str = ""
+
+    def uncertain(self, observed: Observed, field_std: Tensor) -> Tensor:
+        """(I, C, P) bool: the entries that neither data nor equation determine."""
+        return observed.unknown & (self.std.flatten(2) > CERTAIN * field_std.double()[:, None])
 
 
 def accuracy(pde: PDE, fields: Tensor, observed: Observed, field_std: Tensor) -> dict[str, Tensor]:
@@ -161,7 +172,7 @@ def oracle(pde: PDE, fields: Tensor, observed: Observed, optimum: Optimum, field
     """
     draws, truth = fields.flatten(3), observed.truth.flatten(2)
     exact, std = optimum.mean.flatten(2), optimum.std.flatten(2)
-    uncertain = observed.unknown & (std > CERTAIN * field_std.double()[:, None])
+    uncertain = optimum.uncertain(observed, field_std)
     blank = torch.where(uncertain.any(-1), 0.0, torch.nan)
     over = relative_error(draws.mean(1), truth) / relative_error(exact, truth)
     values = {

@@ -2,20 +2,39 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from jensenbench.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum
-from jensenbench.noise import KeyedNoise
+from jensenbench.noise import KeyedNoise, Noise
 from jensenbench.priors import LoadedPrior
 from jensenbench.priors.gaussian import GaussianPrior
-from jensenbench.priors.posterior import GaussianPosterior
+from jensenbench.priors.mixture import MixturePrior
+from jensenbench.priors.mixture_posterior import MixturePosterior
 from jensenbench.problem import Problem
+from jensenbench.references.law import PUBLISHED, SampledPosterior
 
 UNCONDITIONAL = "unconditional"
 DEFAULT_STATES = 512
+POSTERIOR_DRAWS = 128  # of each instance, with which draws of methods are compared
+
+
+class Posterior(Protocol):
+    """The law of the fields of all instances of a task given their data."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def std(self) -> Tensor: ...
+
+    def sample(self, noise: Noise) -> Tensor:
+        """One draw an instance, (I, C, *grid)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,35 +91,47 @@ def _unconditional(setting: ControlSetting, task: str) -> Control:
     return Control("unconditional_prior", task, setting.unconditional[deal].unflatten(0, shape))
 
 
-def exact_posteriors(setting: ControlSetting, prior: LoadedPrior) -> dict[str, GaussianPosterior]:
-    """Exact posterior of every observed task by its label; none where the prior is not Gaussian."""
-    if not isinstance(prior.denoiser, GaussianPrior):
-        return {}
-    return {
-        task: _posterior(setting.dataset, prior, prior.denoiser, task, data) for task, data in setting.observed.items()
-    }
+def posteriors_of(setting: ControlSetting, prior: LoadedPrior, published: Path = PUBLISHED) -> dict[str, Posterior]:
+    """Posterior of every observed task by its label: exact under an exact prior, else the published one, if any.
+
+    Published posteriors are those of the PDE's own law, which a network prior has learnt.
+    """
+    found = {task: _posterior(setting, prior, task, data, published) for task, data in setting.observed.items()}
+    return {task: posterior for task, posterior in found.items() if posterior is not None}
 
 
 def _posterior(
-    dataset: Dataset, prior: LoadedPrior, law: GaussianPrior, task: str, data: Observed
-) -> GaussianPosterior:
-    return law.posterior(Problem(dataset.pde, task, prior.codec, observation=data.observation, scale=dataset.field_std))
+    setting: ControlSetting, prior: LoadedPrior, task: str, data: Observed, published: Path
+) -> Posterior | None:
+    pde, scale = setting.dataset.pde, setting.dataset.field_std
+    problem = Problem(pde, task, prior.codec, observation=data.observation, scale=scale)
+    if isinstance(prior.denoiser, GaussianPrior):
+        return prior.denoiser.posterior(problem)
+    if isinstance(prior.denoiser, MixturePrior):
+        return MixturePosterior(problem, prior.denoiser)
+    return SampledPosterior.find(published / setting.dataset.label / task, pde, data.observation, scale)
 
 
-def optimum(posterior: GaussianPosterior) -> Optimum:
-    """Exact posterior mean and std of all instances."""
-    return Optimum(posterior.mean, posterior.std)
+def optimum(setting: ControlSetting, task: str, posterior: Posterior) -> Optimum:
+    """Posterior mean, std and draws of all instances."""
+    draws = [posterior.sample(_noise(setting, task, f"optimum-{draw}")) for draw in range(POSTERIOR_DRAWS)]
+    note = posterior.note if isinstance(posterior, SampledPosterior) else ""
+    return Optimum(posterior.mean, posterior.std, torch.stack(draws, 1), note)
 
 
-def posterior_controls(setting: ControlSetting, posteriors: Mapping[str, GaussianPosterior]) -> Iterator[Control]:
-    """The exact posterior's mean, and as many of its draws as the methods have."""
+def posterior_controls(setting: ControlSetting, posteriors: Mapping[str, Posterior]) -> Iterator[Control]:
+    """The posterior's mean, and as many of its draws as the methods have; the reason where an instance has none."""
     for task, posterior in posteriors.items():
+        if isinstance(posterior, SampledPosterior) and posterior.note:
+            yield Control("posterior_mean", task, None, posterior.note)
+            yield Control("posterior_draw", task, None, posterior.note)
+            continue
         yield Control("posterior_mean", task, posterior.mean[:, None])
         draws = [posterior.sample(_noise(setting, task, draw)) for draw in range(setting.draws[task])]
         yield Control("posterior_draw", task, torch.stack(draws, 1))
 
 
-def _noise(setting: ControlSetting, task: str, draw: int) -> KeyedNoise:
+def _noise(setting: ControlSetting, task: str, draw: int | str) -> KeyedNoise:
     count = len(setting.observed[task].truth)
     return KeyedNoise(
         [(setting.seed, setting.label, task, instance, draw, "posterior_draw") for instance in range(count)]

@@ -98,6 +98,9 @@ METRICS: Mapping[str, Metric] = {
         _count("points", "number of pixels of a field"),
         Metric("posterior_mean_error", "‖mean of the draws − exact posterior mean‖/‖exact posterior mean‖"),
         _ratio("posterior_std_ratio", "√(Σ var of the draws/Σ exact posterior var), unknown pixels"),
+        Metric("posterior_w2", "sliced_w2 of an instance's draws and draws of its posterior", "std"),
+        _level("posterior_coverage_50", "coverage_50 with posterior draws in the place of the truth", target=0.5),
+        _level("posterior_coverage_90", "coverage_90 with posterior draws in the place of the truth", target=0.9),
         Metric("error_over_optimum", "rel_l2_mean over that of the exact posterior mean"),
     )
 }

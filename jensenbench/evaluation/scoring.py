@@ -12,6 +12,7 @@ from jensenbench.evaluation.accuracy import Observed, Optimum, accuracy, oracle
 from jensenbench.evaluation.distribution import conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
 from jensenbench.evaluation.newton import newton
+from jensenbench.evaluation.posterior import against_draws
 from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.robustness import high_order_metrics
 from jensenbench.evaluation.services import moved, paste, solve
@@ -26,7 +27,7 @@ class Judge:
     Attributes:
         codec: the prior's, in whose coordinates the Newton steps are shortest.
         observed: data and truth by task label; tasks that are not here are unconditional.
-        optimum: exact posterior by task label, on the oracle track.
+        optimum: posterior by task label, exact or sampled, where there is one.
     """
 
     dataset: Dataset
@@ -36,15 +37,16 @@ class Judge:
     optimum: Mapping[str, Optimum] = field(default_factory=dict)
 
     def score(self, fields: Tensor, task: str, *, services: bool = True) -> tuple[dict[str, Tensor], str]:
-        """Metrics by name of fields (I, K, C, *grid) in any float dtype, and what the solver refused."""
+        """Metrics by name of fields (I, K, C, *grid) in any float dtype, and what is to be said about them."""
         fields, observed = fields.double(), self.observed.get(task)
         values = self.measure(fields, observed)
         if observed is not None and task in self.optimum:
-            values |= oracle(self.dataset.pde, fields, observed, self.optimum[task], self.dataset.field_std)
+            values |= self._against_posterior(fields, observed, self.optimum[task])
+        note = self.optimum[task].note if task in self.optimum else ""
         if not services:
-            return values, ""
+            return values, note
         served, reason = self._served(fields, task, observed)
-        return values | served, reason
+        return values | served, "; ".join(part for part in (reason, note) if part)
 
     def measure(self, fields: Tensor, observed: Observed | None) -> dict[str, Tensor]:
         """Residuals, and accuracy against the truth or, where nothing is observed, the distribution."""
@@ -57,6 +59,11 @@ class Judge:
         states = fields.flatten(0, 1)
         sound = torch.isfinite(states).flatten(1).all(1)
         return values | distribution(pde, states[sound], self.reference)
+
+    def _against_posterior(self, fields: Tensor, observed: Observed, optimum: Optimum) -> dict[str, Tensor]:
+        pde, std = self.dataset.pde, self.dataset.field_std
+        uncertain = optimum.uncertain(observed, std)
+        return oracle(pde, fields, observed, optimum, std) | against_draws(fields, optimum.draws, uncertain, std)
 
     def _served(self, fields: Tensor, task: str, observed: Observed | None) -> tuple[dict[str, Tensor], str]:
         """Metrics after each service, and what the solver refused."""

@@ -21,9 +21,9 @@ from jensenbench.evaluation.controls import (
     Control,
     ControlSetting,
     data_controls,
-    exact_posteriors,
     optimum,
     posterior_controls,
+    posteriors_of,
 )
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.scoring import Judge
@@ -68,13 +68,13 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
         sampled = [task for path in sorted(samples) for task in read_samples(path)]
         labels = check_samples(sampled, dataset, seed)
         setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
-        posteriors = exact_posteriors(setting, loaded)
+        posteriors = posteriors_of(setting, loaded)
         judge = Judge(
             dataset,
             loaded.codec,
             make_reference(dataset.split("reference"), dataset.field_std),
             setting.observed,
-            {task: optimum(posterior) for task, posterior in posteriors.items()},
+            {task: optimum(setting, task, posterior) for task, posterior in posteriors.items()},
         )
         tables = [
             score_sampled(judge, task) for task in progress(sampled, label=f"evaluate {dataset.label}", unit="task")

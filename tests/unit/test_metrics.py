@@ -167,17 +167,19 @@ def test_oracle_metrics_of_exact_draws(poisson):
     mean, std = normal(4, 2, 8, 8, seed=1), normal(4, 2, 8, 8, seed=2).abs() + 0.1
     truth = mean + std * normal(4, 2, 8, 8, seed=3)
     draws = mean[:, None] + std[:, None] * normal(4, 16, 2, 8, 8, seed=4)
-    values = acc.oracle(poisson, draws, observed(truth, share=0.0), acc.Optimum(mean, std), STD)
+    values = acc.oracle(poisson, draws, observed(truth, share=0.0), acc.Optimum(mean, std, mean[:, None]), STD)
     expected = std.square().flatten(2).sum(-1).div(16).sqrt() / torch.linalg.vector_norm(mean.flatten(2), dim=-1)
     assert torch.allclose(values["posterior_std_ratio/u"], torch.ones(4, dtype=torch.float64), atol=0.2)
     assert torch.allclose(values["posterior_mean_error/u"], expected[:, 1], rtol=0.4)
-    exact = acc.oracle(poisson, mean[:, None], observed(truth, share=0.0), acc.Optimum(mean, std), STD)
+    exact = acc.oracle(poisson, mean[:, None], observed(truth, share=0.0), acc.Optimum(mean, std, mean[:, None]), STD)
     assert torch.equal(exact["error_over_optimum/f"], torch.ones(4, dtype=torch.float64))
 
 
 def test_oracle_metrics_are_missing_where_nothing_is_uncertain(poisson):
     mean = normal(2, 2, 8, 8)
-    values = acc.oracle(poisson, mean[:, None], observed(mean), acc.Optimum(mean, torch.zeros_like(mean)), STD)
+    values = acc.oracle(
+        poisson, mean[:, None], observed(mean), acc.Optimum(mean, torch.zeros_like(mean), mean[:, None]), STD
+    )
     assert all(value.isnan().all() for value in values.values())
 
 

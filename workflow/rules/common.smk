@@ -174,6 +174,11 @@ def samples_of_evaluation(wildcards: Namedlist) -> list[str]:
     ]
 
 
+def references_of_evaluation(wildcards: Namedlist) -> list[str]:
+    """Published reference posteriors of an evaluation's PDE."""
+    return sorted(map(str, Path("results/published/posteriors", wildcards.pde).glob("*/*.safetensors")))
+
+
 def tuning_files(name: str) -> list[str]:
     """One table of the trials of every cell, with the first seed of the tier."""
     cells = [(Path(key).parts, min(cell["seeds"])) for key, cell in plan["cells"].items()]

@@ -4,6 +4,7 @@ rule evaluate:
         observations=OBSERVATIONS,
         prior=prior_of_evaluation,
         samples=samples_of_evaluation,
+        references=references_of_evaluation,
     output:
         f"{EVALUATION}/runs.csv.gz",
         f"{EVALUATION}/metrics.csv.gz",

@@ -1,0 +1,46 @@
+"""Draws of a method against draws of the posterior itself, float64."""
+
+import torch
+from torch import Tensor
+
+from jensenbench.evaluation.accuracy import coverage, masked_mean, rank_interval
+from jensenbench.evaluation.sets import ordered, project, random_directions, sliced_w2, unit_channels
+
+LEVELS = (0.5, 0.9)
+
+
+def against_draws(fields: Tensor, exact: Tensor, unknown: Tensor, field_std: Tensor) -> dict[str, Tensor]:
+    """Distance and coverage (I,) of draws (I, K, C, *grid) given posterior draws (I, n, C, *grid).
+
+    ``posterior_w2`` is the sliced 2-Wasserstein distance of whole states in units of each field's std: K exact draws
+    have a distance too, which the control of posterior draws shows. ``posterior_coverage`` is the share of posterior
+    draws inside the central interval of the method's, over the entries ``unknown`` (I, C, P). NaN where either is
+    not finite.
+    """
+    finite = torch.isfinite(fields).flatten(1).all(1) & torch.isfinite(exact).flatten(1).all(1)
+    values = {"posterior_w2": torch.full((len(fields),), torch.nan, dtype=torch.float64)}
+    for i in finite.nonzero().flatten().tolist():
+        values["posterior_w2"][i] = _distance(fields[i], exact[i], field_std)
+    if fields.shape[1] > 1:
+        values |= _coverage(fields.double().flatten(3), exact.flatten(3), unknown, finite)
+    return values
+
+
+def _distance(draws: Tensor, exact: Tensor, field_std: Tensor) -> Tensor:
+    """Sliced W2 of draws (K, C, *grid) and (n, C, *grid); the directions are the same for all methods."""
+    mine, theirs = unit_channels(draws, field_std), unit_channels(exact, field_std)
+    directions = random_directions(mine[0].numel(), 0)
+    return sliced_w2(ordered(project(mine, directions)), ordered(project(theirs, directions)))
+
+
+def _coverage(draws: Tensor, exact: Tensor, unknown: Tensor, finite: Tensor) -> dict[str, Tensor]:
+    """Mean over posterior draws (I, n, C, P) of their coverage by the method's (I, K, C, P)."""
+    totals = {level: torch.zeros(draws.shape[0], dtype=torch.float64) for level in LEVELS}
+    for truth in exact.unbind(1):
+        low, high = rank_interval(draws, truth)
+        for level, total in totals.items():
+            total += masked_mean(coverage(low, high, level).flatten(1), unknown.flatten(1))
+    return {
+        f"posterior_coverage_{round(100 * level)}": torch.where(finite, total / exact.shape[1], torch.nan)
+        for level, total in totals.items()
+    }
