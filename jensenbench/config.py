@@ -386,12 +386,18 @@ def _pde(raw: Mapping[str, Any], priors: Mapping[str, Any], tasks: tuple[Task, .
         if prior not in priors:
             raise UnknownName("prior", prior, priors)
     settings = raw.get("settings", {})
+    pde = make_pde(raw["pde"], settings)
+    tasks = tuple(_task(item) for item in raw["tasks"]) if "tasks" in raw else tasks
+    for task in tasks:
+        reason = task.refusal(pde)
+        if reason:
+            raise UserError(f"{pde.label} has no task {task.name!r}: {reason}; list its own `tasks:` beside the PDE")
     return PDEEntry(
         name=raw["pde"],
         settings=settings,
-        label=raw.get("label") or make_pde(raw["pde"], settings).label,
+        label=raw.get("label") or pde.label,
         priors=tuple(raw["priors"]),
-        tasks=tuple(_task(item) for item in raw["tasks"]) if "tasks" in raw else tasks,
+        tasks=tasks,
         source=raw.get("import", {}),
     )
 

@@ -24,6 +24,7 @@ from jensenbench.constraints import (
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.noise import seed_of
 from jensenbench.pde import PDE, Role
+from jensenbench.places import PLACES, conserved, refusal
 
 NEAREST = 10  # conjugate gradients of a joint correction: more changed no sample of ECI in its third digit
 
@@ -108,15 +109,22 @@ class LinearObservation(Observation):
 class Task:
     """Which share of the coefficient and of the solution is observed, at random points, with which noise.
 
-    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std.
+    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std. ``place`` is one of
+    :data:`jensenbench.places.PLACES`, observed wholly. ``laws``: the integrals that states keep are hard constraints.
     """
 
     name: str
     coefficient: float = 0.0
     solution: float = 0.0
     noise_std: float = 0.0
+    place: str = ""
+    laws: bool = False
 
     def __post_init__(self) -> None:
+        if self.place and self.place not in PLACES:
+            raise UnknownName(f"place of task {self.name!r}", self.place, PLACES)
+        if self.laws and (self.place != "initial" or self.noise_std):
+            raise UserError(f"task {self.name!r}: kept integrals follow from exact initial data; use noise_std = 0")
         if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
             raise UserError(
                 f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]"
@@ -130,7 +138,19 @@ class Task:
 
     @property
     def observes(self) -> bool:
-        return self.coefficient > 0 or self.solution > 0
+        return self.coefficient > 0 or self.solution > 0 or bool(self.place)
+
+    def knows(self, role: Role) -> bool:
+        """Whether all entries of a role are observed."""
+        return getattr(self, role) == 1 or (role == "coefficient" and self.place == "initial")
+
+    def refusal(self, pde: PDE) -> str | None:
+        """Why this PDE has no such task, None if it has."""
+        return refusal(pde, self.place, laws=self.laws) if self.place else None
+
+    def constraints(self, pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
+        """Hard constraints besides the data, of states with the coefficient part of ``state`` (b, C, *grid)."""
+        return conserved(pde, state) if self.laws else ()
 
     def mask(self, pde: PDE, *, seed: int, index: int) -> Tensor:
         """(C, *grid) bool mask of one instance, a function of (seed, task, index) alone."""
@@ -142,7 +162,7 @@ class Task:
             count = min(len(entries), max(1, round(share * len(entries)))) if share else 0
             chosen = stream.choice(len(entries), count, replace=False)
             mask.view(-1)[entries[torch.as_tensor(np.sort(chosen))]] = True
-        return mask
+        return mask | PLACES[self.place](pde, stream) if self.place else mask
 
     def observe(self, state: Tensor, pde: PDE, field_std: Tensor, *, seed: int, index: int) -> MaskObservation:
         """Data of one state (C, *grid), as an observation of batch size one."""
@@ -182,6 +202,10 @@ TASKS: dict[str, Task] = {
         Task("inverse_sparse", solution=_SPARSE),
         Task("reconstruction_3", coefficient=_SPARSE, solution=_SPARSE),
         Task("reconstruction_30", coefficient=0.3, solution=0.3),
+        Task("sensors", place="sensors"),
+        Task("initial", place="initial"),
+        Task("boundary", place="boundary"),
+        Task("mass", place="initial", laws=True),
     )
 }
 

@@ -27,6 +27,7 @@ class FiniteVolume(PDE):
 
     order: ClassVar[int | None] = 1
     floor: ClassVar[float] = 1e-11
+    latent = True
     transport: ClassVar[str]  # name of the term F_x
 
     def __init__(self, config: Any = None, *, horizon: float = 1.0):
@@ -83,6 +84,10 @@ class FiniteVolume(PDE):
         u = state[:, 0].double()
         later = self.march(u[:, 0], self.fitted(u))[:, None, 1:].to(state)
         return torch.cat([state[:, :, :1], later], 2)
+
+    def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+        """The last parameter is drawn anew: the first row does not tell it."""
+        return self.march(state[:, 0, 0], self.parameters(indices, seed=seed)[:, -1])[:, None]
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         u, (dt, dx) = state[:, 0], self.grid.spacings

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jensenbench.constraints import Conserved, Constraint
 from jensenbench.errors import UserError
 from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
@@ -97,6 +98,13 @@ class Burgers(PDE):
     def conditions(self, state: Tensor) -> dict[str, Tensor]:
         """``mass``: the spatial mean of each row, zero at the start and conserved."""
         return {"mass": state[:, 0].mean(-1)}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        """The spatial mean stays that of the first row; continuous data keep it on their own, finer grid."""
+        if self.data != "discrete":
+            return ()
+        (times, n), mean = self.grid.shape, state[:, :, 0].mean(-1, keepdim=True)
+        return (Conserved("mass", state.new_full((1, 1, 1, n), 1 / n), mean.expand(-1, -1, times), kept=0),)
 
     def affine(self) -> bool:
         return False

@@ -118,6 +118,9 @@ class Heat(PDE):
         later = self._evolve(w[:, 0, 0], nu, "discrete")[:, :, 1:].to(state)
         return torch.cat([state[:, :, :1], later], 2)
 
+    def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+        return self._evolve(state[:, 0, 0], self._draw(indices, seed)[1], "discrete")
+
     def _evolve(self, row: Tensor, nu: Tensor, data: str) -> Tensor:
         """States (b, 1, n, n) from rows at t = 0 (b, n) and diffusivities (b,): each mode times its factor."""
         (dt, dx), n = self.grid.spacings, self.config.n

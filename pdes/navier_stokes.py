@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from jensenbench.constraints import Conserved, Constraint
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
@@ -185,6 +186,17 @@ class NavierStokes(PDE):
     def conditions(self, state: Tensor) -> dict[str, Tensor]:
         """``mean``: the mean vorticity of each snapshot."""
         return {"mean": state.mean((-2, -1))}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        """The mean vorticity stays that of the first snapshot; other data than discrete ones do not."""
+        if self.data != "discrete":
+            return ()
+        weights = state.new_full((1, 1, 1, 1), 1 / self.n_points)
+        return (Conserved("mean", weights, state[:, :1].mean((-2, -1)).expand(-1, self.frames), kept=None),)
+
+    @property
+    def evolves(self) -> bool:
+        return True
 
     def affine(self) -> bool:
         return False

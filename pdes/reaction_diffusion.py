@@ -63,6 +63,7 @@ class ReactionDiffusion(PDE):
     name: ClassVar[str] = "reaction_diffusion"
     Config: ClassVar[type] = ReactionDiffusionConfig
     floor: ClassVar[float] = 1e-11
+    latent = True
     references: ClassVar[tuple[str, ...]] = ("arXiv:2506.04171", "takamoto2022pdebench")
 
     def __init__(self, config: ReactionDiffusionConfig | None = None):
@@ -98,6 +99,10 @@ class ReactionDiffusion(PDE):
         fluxes = inflow.clamp(0, largest) * w.new_tensor([1.0, -1.0])
         solved = self._march(w[:, 0, 0], fluxes, self.config.n - 1)
         return torch.cat([state[:, :, :1], solved[:, None, 1:].to(state)], 2)
+
+    def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+        fluxes = self._draw(indices, self.config.n, seed)[1]
+        return self._march(state[:, 0, 0], fluxes, self.config.n - 1)[:, None]
 
     def _march(self, row: Tensor, fluxes: Tensor, steps: int) -> Tensor:
         """Rows (b, steps + 1, m) from the first one (b, m); the cosine modes of cells diagonalise diffusion."""

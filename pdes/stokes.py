@@ -58,6 +58,7 @@ class Stokes(PDE):
     name: ClassVar[str] = "stokes"
     Config: ClassVar[type] = StokesConfig
     floor: ClassVar[float] = 1e-11
+    latent = True
     references: ClassVar[tuple[str, ...]] = ("arXiv:2412.01786",)
 
     def __init__(self, config: StokesConfig | None = None):
@@ -101,6 +102,11 @@ class Stokes(PDE):
         w = state.double()
         solved = self._march(w[:, 0, 0], *self._latent(w, fitted_ratio(*self._slopes(w))))
         return torch.cat([state[:, :, :1], solved[:, :, 1:].to(state)], 2)
+
+    def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+        """The first row tells k and leaves ω open."""
+        k, _ = self._latent(state, fitted_ratio(*self._slopes(state)))
+        return self._march(state[:, 0, 0], k, self._draw(indices, seed)[1])
 
     def _slopes(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """u_t and u_yy (b, n-1, n-2) at the inner nodes, halfway between rows."""

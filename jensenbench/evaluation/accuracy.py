@@ -18,10 +18,15 @@ CERTAIN = 1e-6  # exact posterior std, in units of the field's, below which an e
 
 @dataclass(frozen=True)
 class Observed:
-    """Stored data and truth (I, C, *grid) of all instances of one task."""
+    """Stored data and truth (I, C, *grid) of all instances of one task.
+
+    ``alike`` (I, M, C, *grid) are states with the truth's coefficient and other latent parameters, where the task
+    tells the former and not the latter.
+    """
 
     observation: MaskObservation
     truth: Tensor
+    alike: Tensor | None = None
 
     @property
     def unknown(self) -> Tensor:

@@ -20,6 +20,7 @@ from jensenbench.evaluation.sets import (
 from jensenbench.pde import PDE
 
 REPLICATES = 200
+LEAST_DRAWS = 4
 
 
 def distribution(pde: PDE, states: Tensor, reference: Reference) -> dict[str, Tensor]:
@@ -83,6 +84,25 @@ def conditional_spread(pde: PDE, fields: Tensor, truth: Tensor, reference: Refer
         mine, true = here[:, channel], there[:, channel]
         values[f"std_ratio/{field.name}"] = (mine.mean() / true.mean()).sqrt()
         values[f"std_ratio/{field.name}@{BOOTSTRAP}"] = (mine[picks].mean(1) / true[picks].mean(1)).sqrt()
+    return values
+
+
+def conditional_moments(pde: PDE, fields: Tensor, alike: Tensor, field_std: Tensor) -> dict[str, Tensor]:
+    """``mmse`` and ``smse`` of fields (I, K, C, *grid) against re-simulated states (I, M, C, *grid), a law an instance.
+
+    Means over instances, which the replicates draw again. Fewer than four draws say nothing about a spread.
+    """
+    if fields.shape[1] < LEAST_DRAWS or not torch.isfinite(fields).all():
+        return {}
+    pairs = zip(fields, alike, strict=True)
+    gaps = [moment_gaps(*(moments(unit_channels(states, field_std)) for states in pair)) for pair in pairs]
+    picks = torch.randint(len(gaps), (REPLICATES, len(gaps)), generator=torch.Generator().manual_seed(0))
+    values = {}
+    for name, parts in zip(("mmse", "smse"), zip(*gaps, strict=True), strict=True):
+        of_fields = torch.stack(parts).mean(-1)
+        overall = of_fields.mean(1)
+        values |= {f"{name}/{field.name}": of_fields[:, i].mean() for i, field in enumerate(pde.fields)}
+        values |= {name: overall.mean(), f"{name}@{BOOTSTRAP}": overall[picks].mean(1)}
     return values
 
 

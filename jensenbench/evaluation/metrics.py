@@ -91,6 +91,7 @@ METRICS: Mapping[str, Metric] = {
         _over_floor("residual_thresholded", "residual_rel after two-valued coefficients are made two-valued"),
         Metric("residual_high_order", "residual_rel by a stencil of fourth order, where there is one"),
         Metric("residual", "rms of a boundary or initial part of the residual", "physical"),
+        Metric("constraint_error", "‖h(û)‖₂ of a hard constraint h or of exact data, rms over the draws", "physical"),
         Metric("residual_floor", "residual_rel of the reference data, pooled", direction=None, scope="set"),
         Metric("moved", "rms distance by which a service moved the sample", "std", None),
         _count("refused", "number of states that the numerical solver refused"),

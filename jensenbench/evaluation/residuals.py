@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from jensenbench.constraints import FixedEntries
 from jensenbench.pde import PDE, sum_terms
+from jensenbench.problem import MaskObservation
 
 
 def residual_metrics(pde: PDE, fields: Tensor, term_scale: float) -> dict[str, Tensor]:
@@ -30,6 +32,21 @@ def residual_metrics(pde: PDE, fields: Tensor, term_scale: float) -> dict[str, T
     if any(field.levels for field in pde.fields):
         values["residual_thresholded"] = over_draws(_thresholded(pde, states), shape) / term_scale
     return values
+
+
+def constraint_errors(
+    pde: PDE, fields: Tensor, *, truth: Tensor | None = None, data: MaskObservation | None = None
+) -> dict[str, Tensor]:
+    """``constraint_error`` (I,) of fields (I, K, C, *grid): of the PDE's hard constraints, and of exact data.
+
+    Integrals and values that a constraint keeps are those of the ``truth`` (I, C, *grid), else the sample's own.
+    """
+    states, draws = fields.flatten(0, 1).double(), fields.shape[1]
+    held = list(pde.constraints(states if truth is None else truth.repeat_interleave(draws, 0)))
+    if data is not None and data.noise_std == 0:
+        held.append(FixedEntries("observations", *(v.repeat_interleave(draws, 0) for v in (data.mask, data.values))))
+    squares = {constraint.name: constraint.violation(states).square().sum(1) for constraint in held}
+    return {f"constraint_error/{name}": over_draws(value, fields.shape[:2]) for name, value in squares.items()}
 
 
 def _thresholded(pde: PDE, states: Tensor) -> Tensor:

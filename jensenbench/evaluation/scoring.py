@@ -9,11 +9,11 @@ from torch import Tensor
 from jensenbench.codec import Codec
 from jensenbench.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum, accuracy, oracle
-from jensenbench.evaluation.distribution import conditional_spread, distribution
+from jensenbench.evaluation.distribution import conditional_moments, conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
 from jensenbench.evaluation.newton import newton
 from jensenbench.evaluation.posterior import against_draws
-from jensenbench.evaluation.residuals import residual_metrics
+from jensenbench.evaluation.residuals import constraint_errors, residual_metrics
 from jensenbench.evaluation.robustness import high_order_metrics
 from jensenbench.evaluation.services import moved, paste, solve
 from jensenbench.evaluation.sets import Reference
@@ -54,8 +54,12 @@ class Judge:
         scale = self.dataset.term_scale
         values = residual_metrics(pde, fields, scale) | high_order_metrics(pde, fields, scale)
         if observed is not None:
-            spread = conditional_spread(pde, fields, observed.truth, self.reference)
-            return values | accuracy(pde, fields, observed, std) | spread
+            values |= constraint_errors(pde, fields, truth=observed.truth, data=observed.observation)
+            values |= conditional_spread(pde, fields, observed.truth, self.reference)
+            if observed.alike is not None:
+                values |= conditional_moments(pde, fields, observed.alike, std)
+            return values | accuracy(pde, fields, observed, std)
+        values |= constraint_errors(pde, fields)
         states = fields.flatten(0, 1)
         sound = torch.isfinite(states).flatten(1).all(1)
         return values | distribution(pde, states[sound], self.reference)

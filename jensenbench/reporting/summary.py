@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
 from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
-from jensenbench.problem import TASKS
+from jensenbench.problem import TASKS, Task
 from jensenbench.reporting.render import Block, Cell, Row
 from jensenbench.reporting.results import CONTROL, Frame, Results
 
 LARGE_FLOOR = 0.01  # of the equation's largest term: a residual says nothing where the data miss it by more
+OPEN = ("residual", "constraint_error")  # metrics whose parts are no fields
 NEVER_BOLD = (
     "rel_l2",  # of single draws: √2 worse for a perfect sampler than of the mean
     "coverage_50", "coverage_90",  # nominal values, right on average only
@@ -89,15 +90,24 @@ class Group:
         for pattern in patterns:
             base, _, part = pattern.rpartition("/") if pattern.endswith("/*") else (pattern, "", "")
             fields = [f"{base}/{field}" for field in self.unknown_fields]
-            others = sorted(n for n in self.names if n.startswith(f"{base}/") and "@" not in n and base == "residual")
+            others = sorted(n for n in self.names if n.startswith(f"{base}/") and "@" not in n and base in OPEN)
             chosen += [name for name in (fields + others if part == "*" else [pattern]) if name in self.names]
         return chosen
 
     @property
+    def _task(self) -> Task | None:
+        return TASKS.get(self.task.split("_noise")[0])
+
+    @property
+    def at_place(self) -> bool:
+        """Whether the task observes a place of the evolution: its start, its ends, sensors."""
+        return self._task is not None and bool(self._task.place)
+
+    @property
     def unknown_fields(self) -> list[str]:
         """Fields of which the task leaves something to find."""
-        task = TASKS.get(self.task.split("_noise")[0])
-        known = {role for role in ("coefficient", "solution") if task is not None and getattr(task, role) == 1}
+        task = self._task
+        known = {role for role in ("coefficient", "solution") if task is not None and task.knows(role)}
         return [field.name for field in self.dataset.pde.fields if field.role not in known]
 
     def values(self, candidate: Candidate, metric: str) -> Array:

@@ -16,6 +16,7 @@ from jensenbench.reporting.summary import FLOORED, Candidate, Group
 
 GENERATION = ("mmse", "smse", "sliced_w2", "residual_rel", "residual_own", "residual_thresholded", "std_ratio/*")
 OBSERVED = ("crps", "rel_l2_mean/*", "rel_l2/*", "error_rate/*", "residual_rel", "residual_own", "std_ratio/*")
+CONSTRAINED = ("crps", "mmse", "smse", "constraint_error/*", "rel_l2_mean/*", "residual_rel", "std_ratio/*")
 ORACLE = (
     "posterior_mean_error/*",
     "posterior_std_ratio/*",
@@ -32,6 +33,7 @@ RESIDUALS = (
 SECTIONS = {
     "1": "Table 1. Generation",
     "2": "Table 2. Forward, inverse and reconstruction",
+    "3": "Table 3. Constraints: initial rows, boundaries, sensors, kept integrals",
     "4": "Table 4. Oracle track: bias and spread against the posterior, exact or sampled",
     "A": "Appendix. Residual variants, samples as returned",
 }
@@ -49,6 +51,7 @@ HEADINGS = {
     "error_over_optimum": "error over optimum", "coverage_50": "coverage of 50 %", "coverage_90": "coverage of 90 %",
     "free_law/interface_density": "interface density", "free_law/gradient_energy": "gradient energy",
     "residual_high_order": "residual, fourth order",
+    "constraint_error": "violation",
     "residual_rms": "rms", "residual_mae": "mean abs.", "residual_max": "max", "residual": "rms",
 }  # fmt: skip
 ARROWS = {"lower": " ↓", "higher": " ↑", "one": " → 1", "nominal": "", None: ""}
@@ -62,7 +65,8 @@ def all_tables(results: Results) -> Iterator[Table]:
             yield make_table(group, "1", GENERATION, ("", *CORRECTIONS))
     for group in groups:
         if group.task != "unconditional":
-            yield make_table(group, "2", OBSERVED, ("", *SERVICES))
+            number, columns = ("3", CONSTRAINED) if group.at_place else ("2", OBSERVED)
+            yield make_table(group, number, columns, ("", *SERVICES))
     for group in groups:
         if any(metric.startswith("posterior_") for metric in group.columns(ORACLE)):
             yield make_table(group, "4", ORACLE, ("",))
@@ -255,8 +259,8 @@ def absent(results: Results) -> str:
     names = sorted({f"`{row.method}/{row.variant}`" for row in tuned.itertuples()})
     tuning = f"Tuned on validation data: {', '.join(names)}; all others run their presets."
     return (
-        "**Not in these tables**: seconds, memory and machines (`cost.md`); constraint tasks, the Jensen gap and "
-        "ablations (tables 3, 5 and 6: not made by this version); published numbers of others. "
+        "**Not in these tables**: seconds, memory and machines (`cost.md`); the Jensen gap and ablations "
+        "(tables 5 and 6: not made by this version); published numbers of others. "
         + (tuning if names else "No method was tuned: all run their presets.")
     )
 

@@ -124,8 +124,11 @@ def read_observed(path: Path) -> dict[str, Observed]:
     """Data and truth of every observed task."""
     with store.open_hdf5(path) as file:
         groups: dict[str, Any] = dict(file.items())
-        truths = {task: np.asarray(group["truth"], dtype=np.float64) for task, group in groups.items()}
-    return {task: Observed(load_observation(path, task), torch.from_numpy(truth)) for task, truth in truths.items()}
+        states = {
+            task: [torch.from_numpy(np.asarray(group[key])).double() for key in ("truth", "alike") if key in group]
+            for task, group in groups.items()
+        }
+    return {task: Observed(load_observation(path, task), *found) for task, found in states.items()}
 
 
 def control_setting(

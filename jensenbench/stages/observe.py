@@ -6,16 +6,22 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from torch import Tensor
 
 from jensenbench import store
 from jensenbench.config import Tier
 from jensenbench.dataset import load_dataset
+from jensenbench.pde import PDE
 from jensenbench.problem import MaskObservation
+
+ALIKE = 64  # re-simulated states of an instance
+START = 40_000_000  # of their sample indices, after those of all splits
 
 
 def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
     """Write the observations of the first ``tier.instances`` test states for every observed task."""
     dataset = load_dataset(data)
+    pde = dataset.pde
     truth = dataset.split("test", tier.instances)
 
     def fill(file: h5py.File) -> None:
@@ -24,7 +30,7 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
             if not task.observes:
                 continue
             parts = [
-                task.observe(state, dataset.pde, dataset.field_std, seed=tier.data.seed, index=index)
+                task.observe(state, pde, dataset.field_std, seed=tier.data.seed, index=index)
                 for index, state in enumerate(truth)
             ]
             group = file.create_group(task.label)
@@ -32,8 +38,19 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
             group.create_dataset("mask", data=torch.cat([part.mask for part in parts]).numpy().astype(np.uint8))
             group.create_dataset("values", data=torch.cat([part.values for part in parts]).numpy())
             group.create_dataset("truth", data=truth.numpy())
+            if task.knows("coefficient") and pde.latent and pde.data == "discrete":
+                group.create_dataset("alike", data=alike(pde, truth, seed=tier.data.seed).numpy())
 
     store.write_hdf5(out, fill)
+
+
+def alike(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
+    """(I, ALIKE, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
+    rows = [
+        pde.resimulate(state.expand(ALIKE, *state.shape), range(START + i * ALIKE, START + (i + 1) * ALIKE), seed=seed)
+        for i, state in enumerate(truth)
+    ]
+    return torch.stack(rows)
 
 
 def load_observation(path: Path, task: str) -> MaskObservation:

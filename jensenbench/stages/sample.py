@@ -21,7 +21,7 @@ from jensenbench.method import Method
 from jensenbench.noise import KeyedNoise
 from jensenbench.outcomes import explain
 from jensenbench.priors import LoadedPrior, load_prior
-from jensenbench.problem import MaskObservation, Problem, Task
+from jensenbench.problem import TASKS, MaskObservation, Problem, Task
 from jensenbench.progress import progress
 from jensenbench.registry import load_method
 from jensenbench.stages.observe import load_observation
@@ -94,7 +94,7 @@ def open_job(tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fi
     job = Job(tier, cell, seed, method, dataset, prior, device, fit)
     if not fit.tensors:
         return job
-    return replace(job, module=fit.restore(method, prior.denoiser, _problem(job, "unconditional")).to(device))
+    return replace(job, module=fit.restore(method, prior.denoiser, _problem(job, TASKS["unconditional"])).to(device))
 
 
 def tasks_of(tier: Tier, cell: Cell) -> tuple[Task, ...]:
@@ -107,7 +107,7 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
     job = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
     n_instances = job.tier.samples if observation is None else len(observation.values)
     n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
-    problem = _problem(job, task.label, observation)
+    problem = _problem(job, task, observation)
     reason = job.method.skip(problem)
     if reason:
         return Outcome("skipped", reason, n_instances=n_instances, n_draws=n_draws)
@@ -123,9 +123,11 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
-def _problem(job: Job, task: str, observation: MaskObservation | None = None) -> Problem:
+def _problem(job: Job, task: Task, observation: MaskObservation | None = None) -> Problem:
+    pde = job.dataset.pde
+    constraints = () if observation is None else task.constraints(pde, observation.values)
     return Problem(
-        job.dataset.pde, task, job.prior.codec, observation=observation,
+        pde, task.label, job.prior.codec, observation=observation, constraints=constraints,
         scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
     )  # fmt: skip
 
