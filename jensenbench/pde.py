@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import isfinite, prod
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -103,6 +103,9 @@ class PDE(ABC):
 
     def __init__(self, config: Any = None):
         self.config = self.Config() if config is None else config
+        for name, value in vars(self.config).items():
+            if isinstance(value, float) and not isfinite(value):
+                raise UserError(f"{self.name}: {name} = {value} is no finite number; give one")
         if self.config.n < self.least_n:
             raise UserError(f"{self.name}: n = {self.config.n} is too small for the stencil; use n >= {self.least_n}")
         if self.data not in self.data_kinds:

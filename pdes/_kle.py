@@ -37,7 +37,7 @@ def expand(n: int, length: float, modes: int) -> Expansion:
     largest entry positive in the quarter at the origin.
     """
     if not 0 < modes <= n * n:
-        raise UserError(f"modes = {modes} must lie between 1 and the number of nodes, {n}² = {n * n}")
+        raise UserError(f"modes = {modes}, n = {n}: must lie between 1 and the {n * n} nodes; use more nodes")
     values, vectors = [], []
     for parity in PARITIES:
         eigenvalues, eigenvectors = _block_modes(n, length, parity, modes)

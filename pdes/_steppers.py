@@ -83,7 +83,7 @@ class ImplicitMidpoint:
         row = int(active.nonzero()[0])
         raise UserError(
             f"implicit midpoint: sample {row} did not converge with time step {self._dt:g}; "
-            "shorten the horizon, store more snapshots or drop the sample"
+            "shorten it (more times, a shorter horizon), weaken the forcing, or drop the sample"
         )
 
 

@@ -55,6 +55,8 @@ class Burgers(PDE):
 
     def __init__(self, config: BurgersConfig | None = None):
         super().__init__(config)
+        if self.config.times and self.config.times < 2:
+            raise UserError(f"burgers: times = {self.config.times} are too few; use 2 or more, or 0 for n of them")
         if not (isfinite(self.config.nu) and self.config.nu > 0):
             raise UserError(f"burgers: viscosity nu = {self.config.nu} must be positive")
         self.fields = (Field("u", "space_time", basis="cosine_fourier"),)

@@ -39,9 +39,9 @@ class BurgersInviscidConfig:
     def __post_init__(self) -> None:
         if not self.width > 0:
             raise UserError(f"burgers_inviscid: width = {self.width} of the initial front must be positive")
-        if not self.p_low < self.p_high:
+        if not 0 <= self.p_low < self.p_high <= 1:
             raise UserError(
-                f"burgers_inviscid: p_low = {self.p_low} and p_high = {self.p_high} must meet p_low < p_high"
+                f"burgers_inviscid: p_low = {self.p_low} and p_high = {self.p_high} must meet 0 <= p_low < p_high <= 1"
             )
         if not 0 <= self.left_low < self.left_high <= 1:
             raise UserError(

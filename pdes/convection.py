@@ -36,7 +36,7 @@ class ConvectionConfig:
         if not (isfinite(self.beta) and self.beta != 0):
             raise UserError(f"convection: speed beta = {self.beta} must be finite and not zero")
         if not 1 <= self.modes < self.n / 2:
-            raise UserError(f"convection: modes = {self.modes} must lie between 1 and n/2 = {self.n / 2:g}, exclusive")
+            raise UserError(f"convection: modes = {self.modes}, n = {self.n}: must meet 1 <= modes < n/2; raise n")
 
 
 class Convection(PDE):

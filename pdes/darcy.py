@@ -51,6 +51,8 @@ class DarcyConfig:
                 raise UnknownName(f"darcy {kind}", value, known)
         if not 0 < self.low < self.high:
             raise UserError(f"darcy: low = {self.low} and high = {self.high} must meet 0 < low < high")
+        if self.source == 0:
+            raise UserError("darcy: source = 0.0 leaves u = 0; use another one")
         if self.grid == "cell" and self.data != "discrete":
             raise UserError(f"darcy: no {self.data} data on cell centres; use grid: node, or data: discrete")
 

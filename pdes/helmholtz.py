@@ -37,7 +37,7 @@ class Helmholtz(ShiftedLaplace):
         config = HelmholtzConfig() if config is None else config
         if not (isfinite(config.k) and config.k >= 0):
             raise UserError(f"helmholtz: wave number k = {config.k} must be a finite number, zero or positive")
-        super().__init__(config, shift=config.k**2)
+        super().__init__(config, shift=config.k * config.k)
         resonance = sqrt(self.solver.first_eigenvalue)
         if config.k >= resonance:
             raise UserError(

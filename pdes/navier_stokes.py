@@ -56,6 +56,9 @@ class NavierStokesConfig:
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
                 raise UserError(f"navier_stokes: {name} = {value} must be positive")
+        for name, most in (("alpha", 20), ("tau", 1e6)):
+            if not 0 < getattr(self, name) <= most:
+                raise UserError(f"navier_stokes: {name} = {getattr(self, name)} of the field must lie in (0, {most:g}]")
         if self.snapshots < 2:
             raise UserError(f"navier_stokes: snapshots = {self.snapshots}; two at least, the first is the coefficient")
 
@@ -120,7 +123,14 @@ class NavierStokes(PDE):
         if self.data == "discrete":
             return self.solve(state)
         run = self.published_solution if self.data == "published" else self._fine_solution
-        return torch.cat([state[:, :1], run(state[:, 0])[:, 1:]], 1)
+        later = run(state[:, 0])[:, 1:]
+        broken = ~torch.isfinite(later).flatten(1).all(1)
+        if broken.any():
+            raise UserError(
+                f"navier_stokes: sample {int(broken.nonzero()[0])} overflows: its flow is too fast for the time step; "
+                "use a smaller dt, horizon or forcing"
+            )
+        return torch.cat([state[:, :1], later], 1)
 
     def solve(self, state: Tensor) -> Tensor:
         flow, w = self._flow(state), state[:, 0].double()

@@ -118,7 +118,7 @@ class Stokes(PDE):
         """Wave numbers and frequencies (b,) of states with the diffusivities ``nu``, within the law's range."""
         c, dt = self.config, self.grid.spacings[0]
         omega = fitted_frequency(state[:, 0, :, 0], dt, c.omega_low, c.omega_high)
-        least = c.omega_low / (2 * c.k_high**2)
+        least = c.omega_low / (2 * c.k_high * c.k_high)
         return (omega / (2 * nu.clamp(min=least))).sqrt().clamp(c.k_low, c.k_high), omega
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
