@@ -16,8 +16,8 @@ from jensenbench.problem import Task, find_task
 from jensenbench.provenance import ROOT, digest_text, public_modules
 from jensenbench.registry import configure, load_method, make_pde, method_config
 
-PRIOR_KINDS = ("gaussian", "mixture", "network")
-EXACT_KINDS = ("gaussian", "mixture")
+EXACT_KINDS = ("gaussian", "mixture", "empirical")
+PRIOR_KINDS = (*EXACT_KINDS, "network")
 
 
 @dataclass(frozen=True)

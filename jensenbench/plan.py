@@ -100,7 +100,7 @@ def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
         return
     configure(f"setting of prior {prior!r}", EXACT_SETTINGS[kind](), settings)
     law = None if entry.source else make_pde(entry.name, entry.settings).exact_prior()
-    if kind != law:
+    if kind not in (law, "empirical"):
         known = f"the law of its data has a {law} one" if law else "the law of its data has none"
         raise UserError(f"{entry.label} has no exact {kind} prior (prior {prior!r}): {known}; or train a network")
 

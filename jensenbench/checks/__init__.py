@@ -28,11 +28,13 @@ def _check_prior_file(path: Path, data: Path) -> Report:
     from jensenbench.config import EXACT_KINDS
     from jensenbench.dataset import load_dataset
     from jensenbench.priors import load_prior
+    from jensenbench.priors.empirical import EmpiricalPrior
 
     dataset = load_dataset(data)
     prior = load_prior(path, dataset.pde)
-    states = prior.codec.encode(dataset.split("validation"))
-    report = check_prior(prior.denoiser, states, exact=prior.kind in EXACT_KINDS)
+    law = prior.denoiser
+    states = law.states if isinstance(law, EmpiricalPrior) else prior.codec.encode(dataset.split("validation"))
+    report = check_prior(law, states, exact=prior.kind in EXACT_KINDS)
     labels = {"PDE": dataset.label, "prior": prior.label, "seed": prior.meta["seed"], "kind": prior.kind}
     labels |= {"power": prior.codec.power, "backbone": prior.meta["settings"].get("backbone", "")}
     return replace(report, subject=" ".join(str(labels[key]) for key in ("PDE", "prior", "seed")), labels=labels)

@@ -12,6 +12,8 @@ from jensenbench.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum
 from jensenbench.noise import KeyedNoise, Noise
 from jensenbench.priors import LoadedPrior
+from jensenbench.priors.empirical import EmpiricalPrior
+from jensenbench.priors.empirical_posterior import EmpiricalPosterior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.mixture_posterior import MixturePosterior
@@ -111,26 +113,32 @@ def _posterior(
         return prior.denoiser.posterior(problem)
     if isinstance(prior.denoiser, MixturePrior):
         return MixturePosterior(problem, prior.denoiser)
+    if isinstance(prior.denoiser, EmpiricalPrior):
+        return EmpiricalPosterior(problem, prior.denoiser)
     return SampledPosterior.find(published / setting.dataset.label / task, pde, data.observation, scale)
 
 
 def optimum(setting: ControlSetting, task: str, posterior: Posterior) -> Optimum:
     """Posterior mean, std and draws of all instances."""
     draws = [posterior.sample(_noise(setting, task, f"optimum-{draw}")) for draw in range(POSTERIOR_DRAWS)]
-    note = posterior.note if isinstance(posterior, SampledPosterior) else ""
-    return Optimum(posterior.mean, posterior.std, torch.stack(draws, 1), note)
+    return Optimum(posterior.mean, posterior.std, torch.stack(draws, 1), _note(posterior))
 
 
 def posterior_controls(setting: ControlSetting, posteriors: Mapping[str, Posterior]) -> Iterator[Control]:
     """The posterior's mean, and as many of its draws as the methods have; the reason where an instance has none."""
     for task, posterior in posteriors.items():
-        if isinstance(posterior, SampledPosterior) and posterior.note:
-            yield Control("posterior_mean", task, None, posterior.note)
-            yield Control("posterior_draw", task, None, posterior.note)
+        if note := _note(posterior):
+            yield Control("posterior_mean", task, None, note)
+            yield Control("posterior_draw", task, None, note)
             continue
         yield Control("posterior_mean", task, posterior.mean[:, None])
         draws = [posterior.sample(_noise(setting, task, draw)) for draw in range(setting.draws[task])]
         yield Control("posterior_draw", task, torch.stack(draws, 1))
+
+
+def _note(posterior: Posterior) -> str:
+    """Which instances have no posterior, and why."""
+    return posterior.note if isinstance(posterior, SampledPosterior | EmpiricalPosterior) else ""
 
 
 def _noise(setting: ControlSetting, task: str, draw: int | str) -> KeyedNoise:

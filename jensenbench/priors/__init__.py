@@ -14,6 +14,7 @@ from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UserError
 from jensenbench.pde import PDE
 from jensenbench.priors.backbones import build_backbone, find_backbone
+from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.network import NetworkPrior
@@ -21,14 +22,14 @@ from jensenbench.registry import configure
 from jensenbench.tensorfile import read_tensors, write_tensors
 
 FORMAT = 1
-_EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior}
+_EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior, "empirical": EmpiricalPrior}
 
 
 @dataclass(frozen=True)
 class BuiltPrior:
     """A prior fresh from its stage: the denoiser, its codec, and the settings that made it."""
 
-    denoiser: GaussianPrior | MixturePrior | NetworkPrior
+    denoiser: GaussianPrior | MixturePrior | EmpiricalPrior | NetworkPrior
     codec: Codec
     settings: Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Priors built from data: the exact one of the law that generated them, or a trained network."""
+"""Priors built from data: the exact one of the law that generated them, or of the states; or a trained network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ from jensenbench.codec import Codec
 from jensenbench.dataset import Dataset
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.priors import BuiltPrior
+from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.training import Quality, Trainer, TrainingData, parse_settings
@@ -31,7 +32,14 @@ class MixtureSettings:
     power: int = 0
 
 
-EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings}
+@dataclass(frozen=True)
+class EmpiricalSettings:
+    """Settings of the exact prior of the training states themselves: the codec's power."""
+
+    power: int = 1
+
+
+EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings, "empirical": EmpiricalSettings}
 
 
 def build_prior(
@@ -49,7 +57,7 @@ def build_prior(
     """Build or train a prior of a data file's PDE.
 
     Args:
-        kind: ``gaussian``, ``mixture`` or ``network``.
+        kind: ``gaussian``, ``mixture``, ``empirical`` or ``network``.
         settings: entry of the config, with or without ``kind``.
         state_dir: folder of resumable training state.
         quality, guard: of a training, see :class:`Trainer`.
@@ -77,10 +85,9 @@ def build_prior(
 
 def _build_exact(kind: str, settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
     chosen = configure(f"{kind} prior setting", EXACT_SETTINGS[kind](), settings)
-    if dataset.source != "generated":
+    if dataset.source != "generated" and kind != "empirical":
         raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
-    build = _build_gaussian if kind == "gaussian" else _build_mixture
-    denoiser, codec = build(dataset, chosen)
+    denoiser, codec = _BUILDERS[kind](dataset, chosen)
     return BuiltPrior(denoiser, codec, asdict(chosen))
 
 
@@ -94,6 +101,19 @@ def _build_mixture(dataset: Dataset, chosen: MixtureSettings) -> tuple[MixturePr
     one_scale = [max(fitted.scale)] * len(fitted.scale)
     codec = Codec(dataset.pde, shift=fitted.shift, scale=one_scale, power=chosen.power)
     return MixturePrior.of_pde(dataset.pde, codec), codec
+
+
+def _build_empirical(dataset: Dataset, chosen: EmpiricalSettings) -> tuple[EmpiricalPrior, Codec]:
+    states = dataset.split("train")
+    codec = Codec.fit(dataset.pde, states, power=chosen.power)
+    return EmpiricalPrior(codec.encode(states.double())), codec
+
+
+_BUILDERS: Mapping[str, Callable[..., tuple[GaussianPrior | MixturePrior | EmpiricalPrior, Codec]]] = {
+    "gaussian": _build_gaussian,
+    "mixture": _build_mixture,
+    "empirical": _build_empirical,
+}
 
 
 def _make_trainer(settings: Mapping[str, Any], dataset: Dataset, **options: Any) -> Trainer:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jensenbench import store
+from jensenbench.checks import check_plugin
 from jensenbench.checks.pde import check_pde
 from jensenbench.checks.prior import check_prior
 from jensenbench.codec import Codec
@@ -14,6 +15,7 @@ from jensenbench.errors import UserError
 from jensenbench.pde import Axis
 from jensenbench.priors import load_prior, save_prior
 from jensenbench.priors.building import build_prior
+from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.problem import find_task
 from jensenbench.registry import make_pde
@@ -22,12 +24,12 @@ TOYS = ("circle", "mixture")
 MIXTURE = make_pde("mixture", {})
 
 
-def prior_of(folder, pde, settings):
-    """A built mixture prior of a fresh data file, and the data's digest."""
+def prior_of(folder, pde, settings, kind="mixture"):
+    """A built exact prior of a fresh data file, and the data's digest."""
     splits = {name: pde.generate(range(i * 400, i * 400 + 200), seed=0) for i, name in enumerate(store.SPLITS)}
     write_dataset(folder / "data.h5", pde, splits, seed=0)
     dataset = load_dataset(folder / "data.h5")
-    return build_prior("mixture", settings, dataset, seed=0, state_dir=folder)[0], dataset.digest
+    return build_prior(kind, settings, dataset, seed=0, state_dir=folder)[0], dataset.digest
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -77,6 +79,18 @@ def test_the_mixture_prior_of_the_toy_is_exact_and_survives_its_file(tmp_path):
     assert loaded.kind == "mixture"
     assert torch.allclose(loaded.denoiser(states, 0.4), built.denoiser(states, 0.4), rtol=0, atol=1e-14)
     report = check_prior(loaded.denoiser, states, exact=True)
+    assert report.passed, str(report)
+
+
+def test_the_empirical_prior_of_the_training_states_is_exact_for_them_and_survives_its_file(tmp_path):
+    pde, path = make_pde("circle", {}), tmp_path / "p.safetensors"
+    built, digest = prior_of(tmp_path, pde, {"kind": "empirical", "power": 0}, "empirical")
+    save_prior(path, built, pde=pde, label="empirical", seed=0, data_digest=digest)
+    loaded = load_prior(path, pde)
+    train = load_dataset(tmp_path / "data.h5").split("train")
+    assert isinstance(loaded.denoiser, EmpiricalPrior)
+    assert torch.allclose(loaded.codec.decode(loaded.denoiser.states.double()), train.double(), atol=1e-6)
+    report = check_plugin("prior", str(path), data=tmp_path / "data.h5")
     assert report.passed, str(report)
 
 

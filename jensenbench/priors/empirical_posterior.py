@@ -1,0 +1,60 @@
+"""Exact posterior of noisy entries under the law of N states: importance weights of the states."""
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UserError
+from jensenbench.noise import Noise
+from jensenbench.priors.empirical import EmpiricalPrior, effective_states
+from jensenbench.problem import MaskObservation, Problem
+
+FEWEST = 5.0  # effective states below which a posterior has collapsed and says nothing about the law behind the states
+
+
+class EmpiricalPosterior:
+    """Law of the physical fields given each row's noisy entries, states s_i with the weights
+
+        w_i ∝ exp(-½ Σ ((y - s_i)/noise)²)    over the observed entries, the noise in units of each field's std.
+
+    Attributes:
+        weights: (b, N).
+        effective: (b,) effective number of states, 1/Σ w²; 0 for exact data, which no state meets.
+        mean, std: (b, C, *grid) in physical units, float64; NaN in rows of fewer than five effective states.
+        note: those rows.
+    """
+
+    def __init__(self, problem: Problem, prior: EmpiricalPrior):
+        data = problem.observation
+        if not isinstance(data, MaskObservation):
+            raise UserError("the posterior of an empirical law needs entries seen through a mask, and got none")
+        self._states = problem.decode(prior.states.double())
+        flat = self._states.flatten(1)
+        self.weights = _weights(data, flat, problem.scale.double())
+        self.effective = effective_states(self.weights) if data.noise_std else torch.zeros(len(data.mask)).double()
+        self._usable = self.effective >= FEWEST
+        mean = self.weights @ flat
+        square = torch.stack([row @ (flat - m).square() for row, m in zip(self.weights, mean, strict=True)])
+        self.mean, self.std = self._fields(mean), self._fields(square.sqrt())
+        poor = (~self._usable).nonzero().flatten().tolist()
+        few = ", ".join(f"instance {i} with {float(self.effective[i]):.1f} effective states" for i in poor)
+        self.note = f"posterior unusable (fewer than {FEWEST:.0f}): {few}" if poor else ""
+
+    def sample(self, noise: Noise) -> Tensor:
+        """One of the states a row, by the weights, (b, C, *grid)."""
+        uniform = torch.special.ndtr(noise((1,)).double())
+        chosen = torch.searchsorted(self.weights.cumsum(1), uniform)[:, 0].clamp(max=len(self._states) - 1)
+        return self._fields(self._states[chosen].flatten(1))
+
+    def _fields(self, flat: Tensor) -> Tensor:
+        """Rows on the grid; NaN where the posterior is unusable."""
+        return torch.where(self._usable[:, None], flat, torch.nan).reshape(-1, *self._states.shape[1:])
+
+
+def _weights(data: MaskObservation, states: Tensor, scale: Tensor) -> Tensor:
+    """(b, N) of states (N, D); equal ones for exact data."""
+    unit = scale.repeat_interleave(states.shape[1] // len(scale))
+    rows = []
+    for mask, values in zip(data.mask.bool().flatten(1), data.values.double().flatten(1), strict=True):
+        misfit = (states[:, mask] - values[mask]) / unit[mask] / (data.noise_std or torch.inf)
+        rows.append((-misfit.square().sum(1) / 2).softmax(0))
+    return torch.stack(rows)
