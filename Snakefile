@@ -28,6 +28,7 @@ rule all:
         PAGES,
         CONFORMANCE,
         FOLDERS,
+        JENSEN_REPORT,
 
 
 include: "workflow/rules/data.smk"
@@ -38,3 +39,4 @@ include: "workflow/rules/tune.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/conformance.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/jensen.smk"

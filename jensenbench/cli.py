@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
     check.add_argument("--data", type=Path, help="data file of the prior's PDE")
     check.add_argument("--out", type=Path, help="keep the report here for the conformance page, failed or not")
+    page = add("jensen-page", _jensen_page, "write the page of the Jensen gap", "out")
+    page.add_argument("files", nargs="+", type=Path)
     add("conformance", _conformance, "write the conformance page", "out").add_argument("files", nargs="+", type=Path)
     new = add("new", _new, "write a method or PDE that runs, to start from")
     new.add_argument("kind", choices=("method", "pde"))
@@ -100,6 +102,7 @@ def _jensen_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("of files of the workflow")
     for name in ("data", "prior-file", "out"):
         files.add_argument(f"--{name}", type=Path)
+    files.add_argument("--tier", type=Path, help="tier whose block `jensen` sets levels and sizes")
     spot = parser.add_argument_group("of states generated on the spot, printed")
     spot.add_argument("--pde")
     spot.add_argument("--prior", default="empirical", help="empirical, gaussian or mixture")
@@ -299,12 +302,20 @@ def _jensen(options: argparse.Namespace) -> None:
 
     paths = {key: getattr(options, key) for key in ("data", "prior_file", "out")}
     if all(paths.values()) and not options.pde:
-        return jensen.run(**paths)
+        from jensenbench.config import read_tier
+
+        return jensen.run(**paths, settings=read_tier(options.tier).jensen if options.tier else None)
     if not options.pde or any(paths.values()):
         raise UserError("give --pde NAME for a look at generated states, or --data, --prior-file and --out together")
     size = {} if options.n is None else {"n": options.n}
     chosen = {"kind": options.prior, "states": options.states, "power": options.power}
     print(jensen.shown(jensen.look(pde=options.pde, settings=size, **chosen)))
+
+
+def _jensen_page(options: argparse.Namespace) -> None:
+    from jensenbench.reporting import jensen
+
+    jensen.run(files=options.files, out=options.out)
 
 
 def _report(options: argparse.Namespace) -> None:

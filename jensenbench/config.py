@@ -10,6 +10,7 @@ import yaml
 
 from jensenbench import store
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.jensen.settings import JensenSettings
 from jensenbench.method import Method
 from jensenbench.priors.pairs import PairSettings
 from jensenbench.problem import Task, find_task
@@ -161,6 +162,7 @@ class Tier:
     pdes: tuple[PDEEntry, ...]
     methods: Mapping[str, Mapping[str, VariantEntry]]
     tuning: TuningConfig = field(default_factory=TuningConfig)
+    jensen: JensenSettings | None = None
 
     @property
     def reports(self) -> Path:
@@ -326,6 +328,7 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
         pdes=pdes,
         methods=_methods(raw["methods"], priors, extra=raw.get("extra_methods", False)),
         tuning=configure("tuning setting", TuningConfig(), raw.get("tuning", {})),
+        jensen=configure("jensen setting", JensenSettings(), raw["jensen"]) if "jensen" in raw else None,
     )
     if tier.instances > data.test:
         raise UserError(f"instances = {tier.instances} needs as many test states, data.test is {data.test}")
@@ -334,13 +337,23 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
             f"tuning: instances = {tier.tuning.instances} needs as many validation states, data.validation is "
             f"{data.validation}"
         )
+    if tier.jensen:
+        _require_states(tier.jensen, data)
     return tier
+
+
+def _require_states(jensen: JensenSettings, data: DataConfig) -> None:
+    """Refuse curves of more states than the tier generates."""
+    for key, split in (("law_states", "train"), ("states", "validation")):
+        wanted, there = getattr(jensen, key), data.sizes[split]
+        if wanted > there:
+            raise UserError(f"jensen: {key} = {wanted} needs as many {split} states, data.{split} is {there}")
 
 
 _REQUIRED = ("tier", "priors", "pdes", "tasks", "methods")
 _OPTIONAL = (
     "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget",
-    "extra_methods", "tuning",
+    "extra_methods", "tuning", "jensen",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ _SHARED = {
     **{stage: f"stages.{stage}" for stage in ("observe", "evaluate", "collect", "report", "winners")},
     "check_prior": "checks.prior",
     "conformance": "reporting.conformance",
+    "jensen_page": "reporting.jensen",
 }
 _CHECKS = {"method": "method", "pde": "certificate"}  # module of the check of each kind of plug-in
 
@@ -83,6 +85,7 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
         "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
         "checks": _check_jobs(tier),
+        "jensen": digest_text(store.canonical_json(asdict(tier.jensen))) if tier.jensen else "",
         "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in _SHARED.items()},
     }
 
@@ -128,6 +131,7 @@ def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
         "seeds": sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}),
         "kind": tier.prior_kind(prior),
         "code": digest_sources(["jensenbench.stages.train", f"pdes.{entry.name}"]),
+        "jensen": digest_sources(["jensenbench.stages.jensen", f"pdes.{entry.name}"]),
         "settings": digest_text(store.canonical_json(settings)),
         "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier) * processes},
         "cores": tier.threads * processes,
@@ -175,8 +179,6 @@ def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
 
 def _tuning(tier: "Tier", cell: "Cell") -> dict[str, str]:
     """Digests on which the trials of a cell depend."""
-    from dataclasses import asdict
-
     from jensenbench.stages.tune import trials
 
     tried = trials(tier, cell)

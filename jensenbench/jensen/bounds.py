@@ -13,6 +13,7 @@ from jensenbench.projection import Linearised, least_norm
 
 Predict = Callable[[Tensor], Tensor]  # affine, prior coordinates (b, C, *grid) to data (b, m)
 NEWTON_STEPS = 50
+SETTLED = 1e-13  # largest change of a state in a step after which there are no more
 SOLVED = 1e-9  # of the optimality condition, over the size of the posterior means
 
 
@@ -81,7 +82,9 @@ def regularised_optimum(residual: Callable[[Tensor], Tensor], mean: Tensor, weig
         at = Linearised(residual, state)
         target = at.push(state - mean) - at.value
         step = least_norm(at, target, tolerance=0.0, iterations=4 * target.shape[1], damping=1 / weight).step
-        state = mean + step
+        before, state = state, mean + step
+        if float((state - before).abs().max()) <= SETTLED:
+            break
     at = Linearised(residual, state)
     error = (state + weight * at.pull(at.value) - mean).flatten(1).norm(dim=1)
     wrong = error > SOLVED * (1 + mean.flatten(1).norm(dim=1))

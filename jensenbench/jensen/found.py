@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from jensenbench.errors import UserError
 
-NORMAL_95 = 1.96
 LEAST_ESS = 5.0  # a posterior on fewer states has collapsed
 LEAST_DRAWS = 4  # two halves, each with a variance
 SQUARES = ("gap", "denoised", "posterior", "network")
@@ -69,6 +69,11 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
+def student_95(count: int) -> float:
+    """Half width of a 95 % interval of a mean of ``count`` values, in standard errors."""
+    return float(stats.t.ppf(0.975, count - 1))
+
+
 def summary(found: Found) -> dict[str, Any]:
     """One row: roots of the mean squares with their 95 % intervals, the signed loss gap, and whether it is usable.
 
@@ -77,7 +82,8 @@ def summary(found: Found) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in SQUARES:
         mean, error = mean_and_error(getattr(found, name))
-        ends = {"": mean, "_low": mean - NORMAL_95 * error, "_high": mean + NORMAL_95 * error}
+        width = student_95(len(found.gap)) * error
+        ends = {"": mean, "_low": mean - width, "_high": mean + width}
         row |= {f"{name}{end}": max(value, 0.0) ** 0.5 if value == value else value for end, value in ends.items()}
         row[f"{name}_error"] = error
     row["loss_gap"], row["loss_gap_error"] = mean_and_error(found.loss_gap)

@@ -1,9 +1,9 @@
 """Curves of the Jensen gap against the noise level: all estimators that apply to a prior, on the same states."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from math import inf
+from math import nan
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from jensenbench.jensen.empirical import empirical_gap
 from jensenbench.jensen.found import SQUARES, Found, require_level, summary
 from jensenbench.jensen.monte_carlo import monte_carlo_gap
 from jensenbench.jensen.residual import InteriorResidual
+from jensenbench.jensen.settings import JensenSettings
 from jensenbench.jensen.tweedie import in_single_precision, tweedie_gap, wide_directions
 from jensenbench.noise import KeyedNoise
 from jensenbench.pde import PDE
@@ -27,50 +28,6 @@ SPOT_CLEAN = 10_000_000  # index of the first clean state where states are gener
 WIDE_FROM = 256  # states whose widest directions are looked for
 SHARES = (4, 2, 1)  # of the states of the empirical law: a quarter, a half, all
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JensenSettings:
-    """Levels and sizes of the estimators.
-
-    Attributes:
-        levels, lowest, highest: noise levels, evenly spaced in the logarithm, in prior coordinates.
-        states: noisy states at each level.
-        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions a state, fixed ones
-            before them (the widest of the law), and states.
-        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
-            so many-th), and ancestral steps.
-        seed: of the noise.
-    """
-
-    levels: int = 12
-    lowest: float = 0.05
-    highest: float = 50.0
-    states: int = 48
-    probes: int = 16
-    directions: int = 64
-    probed_states: int = 16
-    draws: int = 24
-    drawn_states: int = 8
-    every: int = 4
-    steps: int = 24
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "seed" and not value > 0:
-                raise UserError(f"jensen: {field.name} = {value} must be positive")
-        if not self.lowest < self.highest < inf:
-            raise UserError(f"jensen: lowest = {self.lowest} must lie below highest = {self.highest}")
-        least = min(self.levels, self.states, self.probed_states, self.drawn_states)
-        if least < 2:
-            raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
-
-    def sigmas(self) -> list[float]:
-        """Noise levels, lowest first."""
-        ratio = (self.highest / self.lowest) ** (1 / (self.levels - 1))
-        return [float(f"{self.lowest * ratio**i:.4g}") for i in range(self.levels)]
 
 
 @dataclass(frozen=True)
@@ -114,8 +71,10 @@ class Subject:
         return [(settings.seed, self.pde.label, "jensen", purpose, index) for index in range(settings.states)]
 
 
-def empirical_rows(subject: Subject, settings: JensenSettings, prior: Denoiser | None = None) -> Iterator[Row]:
-    """Curves of the empirical law of a quarter, a half and all of the training states.
+def empirical_rows(
+    subject: Subject, settings: JensenSettings, prior: Denoiser | None = None, *, shares: Sequence[int] = SHARES
+) -> Iterator[Row]:
+    """Curves of the empirical law of a quarter, a half and all of the training states (one share each).
 
     With a trained ``prior`` each row splits the residual of its answer into the gap and what the network adds.
     """
@@ -123,7 +82,7 @@ def empirical_rows(subject: Subject, settings: JensenSettings, prior: Denoiser |
     x = torch.cat([subject.noisy(sigma, settings) for sigma in levels])
     at = torch.tensor(levels, dtype=x.dtype).repeat_interleave(settings.states)
     trained = None if prior is None else trained_residual(subject, prior, x, at)
-    for share in SHARES:
+    for share in shares:
         count = len(subject.train) // share
         found = empirical_gap(subject.residual, subject.law.first(count), x, at, trained=trained)
         for sigma, part in zip(levels, _by_level(found, settings.states), strict=True):
@@ -132,10 +91,11 @@ def empirical_rows(subject: Subject, settings: JensenSettings, prior: Denoiser |
 
 @torch.no_grad()
 def trained_residual(subject: Subject, prior: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
-    """R(D(x)) (n, m) of a trained prior, a few hundred states at a time."""
+    """R(D(x)) (n, m) of a trained prior, a few hundred states at a time; NaN outside its levels."""
     single = in_single_precision(prior)
     answers = [single(part, level) for part, level in zip(x.split(256), sigma.split(256), strict=True)]
-    return subject.residual(torch.cat(answers))
+    known = (sigma >= prior.sigma_min) & (sigma <= prior.sigma_max)
+    return subject.residual(torch.cat(answers)).where(known[:, None], nan)
 
 
 def prior_rows(subject: Subject, settings: JensenSettings, prior: Denoiser) -> Iterator[Row]:
@@ -162,15 +122,14 @@ def drawn_levels(settings: JensenSettings) -> list[float]:
 def _curve(
     estimator: str, count: int, subject: Subject, settings: JensenSettings, levels: list[float], prior: Denoiser
 ) -> Iterator[Row]:
-    """One row a level; where an estimator does not apply, one row that says why."""
+    """One row a level; where an estimator does not apply, the row says why."""
     for sigma in progress(levels, label=f"{subject.pde.label} {estimator}", unit="level"):
-        require_level(sigma, prior.sigma_min, prior.sigma_max)
         labels = {"estimator": estimator, "count": count, "sigma": sigma}
         try:
+            require_level(sigma, prior.sigma_min, prior.sigma_max)
             yield labels | summary(_estimate(estimator, subject, settings, prior, sigma))
         except UserError as error:
             yield labels | {"usable": False, "reason": str(error)}
-            return
 
 
 def _estimate(estimator: str, subject: Subject, settings: JensenSettings, prior: Denoiser, sigma: float) -> Found:

@@ -1,6 +1,6 @@
 """Stage ``jensen``: curves of the Jensen gap of one prior of one PDE, and of the empirical law of its data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from jensenbench.dataset import load_dataset, term_scale
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.jensen.found import SQUARES
-from jensenbench.jensen.measure import SPOT_CLEAN, JensenSettings, Row, Subject, check_rows, empirical_rows, prior_rows
+from jensenbench.jensen.measure import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
+from jensenbench.jensen.settings import JensenSettings
 from jensenbench.pde import PDE
 from jensenbench.priors import load_prior
 from jensenbench.priors.gaussian import GaussianPrior
@@ -39,21 +40,22 @@ def run(*, data: Path, prior_file: Path, out: Path, settings: JensenSettings | N
         dataset = load_dataset(data)
         prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest)
         train, clean = dataset.split("train"), dataset.split("validation")
-        chosen = fitting(settings or JensenSettings(), len(clean))
+        chosen = fitting(settings or JensenSettings(), len(train), len(clean))
+        train = train[: chosen.law_states]
         subject = Subject(dataset.pde, prior.codec, dataset.term_scale, train, clean)
         denoiser = prior.on(torch.device("cpu"))
         rows = list(_law_rows(subject, chosen, split=denoiser if prior.kind == "network" else None, checked=True))
         own = {"law": prior.label, "power": prior.codec.power}
         rows += [own | row for row in prior_rows(subject, chosen, denoiser)]
         for codec in other_codecs(dataset.pde, train, prior.codec.power):
-            rows += _law_rows(replace(subject, codec=codec), chosen)
+            rows += _law_rows(replace(subject, codec=codec), chosen, shares=SHARES[-1:])
         labels = {"pde": dataset.label, "prior": prior.label, "floor": dataset.floor}
         store.write_text(out, to_csv(table([labels | row for row in rows])))
 
 
-def fitting(settings: JensenSettings, clean: int) -> JensenSettings:
-    """Settings that ask for no more noisy states than there are clean ones."""
-    return replace(settings, states=min(settings.states, clean))
+def fitting(settings: JensenSettings, train: int, clean: int) -> JensenSettings:
+    """Settings that ask for no more states of either split than there are."""
+    return replace(settings, law_states=min(settings.law_states, train), states=min(settings.states, clean))
 
 
 def other_codecs(pde: PDE, train: torch.Tensor, power: int) -> list[Codec]:
@@ -107,11 +109,16 @@ def shown(frame: pd.DataFrame) -> str:
 
 
 def _law_rows(
-    subject: Subject, settings: JensenSettings, *, split: Denoiser | None = None, checked: bool = False
+    subject: Subject,
+    settings: JensenSettings,
+    *,
+    split: Denoiser | None = None,
+    checked: bool = False,
+    shares: Sequence[int] = SHARES,
 ) -> Iterator[Row]:
     """Rows of the empirical law; ``checked`` adds the estimators that must meet it where there is a gap at all."""
     labels = {"law": EMPIRICAL, "power": subject.codec.power}
-    for row in empirical_rows(subject, settings, split):
+    for row in empirical_rows(subject, settings, split, shares=shares):
         yield labels | row
     if checked and subject.residual.degree != 1:
         for row in check_rows(subject, settings):

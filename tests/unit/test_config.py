@@ -43,6 +43,11 @@ def test_shipped_tiers_are_valid(name):
         ({"draws": 0}, "draws = 0"),
         ({"instances": 5}, "instances = 5 needs as many test states"),
         ({"data": {"trian": 3}}, "did you mean 'train'"),
+        ({"jensen": {"sates": 3}}, "did you mean 'states'"),
+        ({"jensen": {"law_states": 1}}, "law_states = 1"),
+        ({"jensen": {"law_states": 65}}, "law_states = 65 needs as many train states"),
+        ({"jensen": {"law_states": 64, "states": 17}}, "states = 17 needs as many validation states"),
+        ({"jensen": {"lowest": 60}}, "lowest = 60 must lie below"),
     ],
 )
 def test_mistakes_are_named_with_a_remedy(micro, change, message):

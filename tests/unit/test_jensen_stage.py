@@ -11,7 +11,8 @@ from jensenbench.cli import main
 from jensenbench.codec import Codec
 from jensenbench.dataset import write_dataset
 from jensenbench.errors import UserError
-from jensenbench.jensen.measure import JensenSettings, Subject, prior_rows
+from jensenbench.jensen.measure import Subject, prior_rows
+from jensenbench.jensen.settings import JensenSettings
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.registry import make_pde
 from jensenbench.stages import jensen, train
@@ -106,24 +107,30 @@ def test_a_residual_without_a_hessian_says_so_and_keeps_its_other_curves():
     states = pde.generate(range(24), seed=0)
     subject = Subject(pde, Codec.fit(pde, states, power=1), 1.0, states, states)
     prior = subject.law
-    (said, *drawn) = prior_rows(subject, SMALL, prior)
-    assert "no constant Hessian" in said["reason"]
-    assert not said["usable"]
+    rows = list(prior_rows(subject, SMALL, prior))
+    said, drawn = [row for row in rows if "reason" in row], [row for row in rows if "reason" not in row]
+    assert len(said) == SMALL.levels
+    assert all("no constant Hessian" in row["reason"] and not row["usable"] for row in said)
     assert {row["estimator"] for row in drawn} == {"monte_carlo"}
     assert all(row["gap"] >= 0 for row in drawn)
 
 
-def test_levels_outside_the_prior_and_settings_without_sense_are_refused():
+def test_levels_outside_the_prior_are_said_and_settings_without_sense_refused():
     pde = make_pde("darcy", {"n": 8})
     states = pde.generate(range(24), seed=0)
     subject = Subject(pde, Codec.fit(pde, states, power=1), 1.0, states, states)
     network = NetworkPrior(_Still(), pde.shape)
-    with pytest.raises(UserError, match="sigma = 200 lies outside"):
-        list(prior_rows(subject, replace(SMALL, highest=200.0), network))
+    rows = list(prior_rows(subject, replace(SMALL, highest=200.0), network))
+    outside = [row for row in rows if row["sigma"] == 200]
+    assert {row["estimator"] for row in outside} == {"tweedie", "monte_carlo"}
+    assert all("sigma = 200 lies outside" in row["reason"] and not row["usable"] for row in outside)
+    assert any("gap" in row for row in rows)
     with pytest.raises(UserError, match="lowest = 30"):
         replace(SMALL, lowest=30.0)
     with pytest.raises(UserError, match="two or more"):
         replace(SMALL, states=1)
+    with pytest.raises(UserError, match="law_states = 1"):
+        replace(SMALL, law_states=1)
     with pytest.raises(UserError, match="30 noisy states"):
         subject.noisy(1.0, replace(SMALL, states=30))
 

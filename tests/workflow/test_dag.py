@@ -70,6 +70,14 @@ def test_every_tier_plans(shared_checkout, micro, default, tier):
     assert count_jobs(planned)["report"] == 1
 
 
+def test_curves_of_the_gap_are_drawn_where_a_tier_asks_for_them(default, micro):
+    jobs = count_jobs(default)
+    assert jobs["jensen"] == jobs["train"]
+    assert jobs["jensen_page"] == 1
+    assert "jensenbench jensen-page --out reports " in default
+    assert not {"jensen", "jensen_page"} & set(count_jobs(micro))
+
+
 @pytest.mark.parametrize("tier", ["default", "overnight"])
 def test_a_clone_runs_the_tiers_whose_pages_it_holds(new_checkout, tier):
     clone = new_checkout()

@@ -197,6 +197,14 @@ def training_logs() -> list[str]:
     return [TRAINING_LOG.format(pde=pde, prior=prior, seed=seed) for (pde, prior), seed in jobs]
 
 
+def jensen_files() -> list[str]:
+    """Curves of the Jensen gap of all priors of a tier that asks for them."""
+    if not plan["jensen"]:
+        return []
+    jobs = [(Path(pair).parts, seed) for pair, job in plan["priors"].items() for seed in job["seeds"]]
+    return [JENSEN.format(pde=pde, prior=prior, seed=seed) for (pde, prior), seed in jobs]
+
+
 def input_folders(wildcards: Namedlist, input: Namedlist) -> list[str]:
     """Folders of a job's input files."""
     return sorted({str(Path(path).parent) for path in input})

@@ -20,6 +20,9 @@ CHECKS = f"{RESULTS}/conformance"
 CHECKED = [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]] + [
     f"{CHECKS}/{pair}/{seed}.json" for pair, job in plan["priors"].items() for seed in job["seeds"]
 ]
+JENSEN = f"{RESULTS}/jensen/{{pde}}/{{prior}}/{{seed}}.csv"
+JENSEN_PAGE, JENSEN_FIGURES = f"{REPORTS}/jensen.md", f"{REPORTS}/jensen"
+JENSEN_REPORT = [JENSEN_PAGE, JENSEN_FIGURES] if plan["jensen"] else []
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
 TABLES = [f"{RESULTS}/{name}.csv.gz" for name in ("runs", "metrics", "timings")]
 PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "questions.md", "priors.md", "cost.md", "times.md")]

@@ -1,0 +1,58 @@
+"""How finely the Jensen gap is looked at: the block ``jensen`` of a tier."""
+
+from dataclasses import dataclass, fields
+from math import inf
+
+from jensenbench.errors import UserError
+
+LEAST_LAW = 16  # states of a law of which curves of a quarter are drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class JensenSettings:
+    """Levels and sizes of the estimators.
+
+    Attributes:
+        levels, lowest, highest: noise levels, evenly spaced in the logarithm, in prior coordinates.
+        law_states: N of the empirical law, beside which those of N/2 and N/4 stand.
+        states: noisy states at each level.
+        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions a state, fixed ones
+            before them (the widest of the law), and states.
+        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
+            so many-th), and ancestral steps.
+        seed: of the noise.
+    """
+
+    levels: int = 12
+    lowest: float = 0.05
+    highest: float = 50.0
+    law_states: int = 8000
+    states: int = 48
+    probes: int = 8
+    directions: int = 48
+    probed_states: int = 12
+    draws: int = 16
+    drawn_states: int = 8
+    every: int = 4
+    steps: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "seed" and not value > 0:
+                raise UserError(f"jensen: {field.name} = {value} must be positive")
+        if not self.lowest < self.highest < inf:
+            raise UserError(f"jensen: lowest = {self.lowest} must lie below highest = {self.highest}")
+        least = min(self.levels, self.states, self.probed_states, self.drawn_states)
+        if least < 2:
+            raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
+        if self.law_states < LEAST_LAW:
+            raise UserError(
+                f"jensen: law_states = {self.law_states}: an empirical law and its quarter take {LEAST_LAW} or more"
+            )
+
+    def sigmas(self) -> list[float]:
+        """Noise levels, lowest first."""
+        ratio = (self.highest / self.lowest) ** (1 / (self.levels - 1))
+        return [float(f"{self.lowest * ratio**i:.4g}") for i in range(self.levels)]

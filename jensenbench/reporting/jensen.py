@@ -1,0 +1,134 @@
+"""The page ``jensen.md``: curves of the gap with sentences made of their numbers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from jensenbench import store
+from jensenbench.errors import UserError
+from jensenbench.jensen import toy
+from jensenbench.jensen.found import SQUARES
+from jensenbench.registry import make_pde
+from jensenbench.reporting import jensen_figures, style
+from jensenbench.reporting import jensen_findings as findings
+from jensenbench.reporting.render import grid
+from jensenbench.reporting.results import Frame
+from jensenbench.reporting.style import format_value
+from jensenbench.stages.jensen import COLUMNS
+
+HEADING = ("σ", "law", "gap by", "J / largest term", "residual of the mean", "posterior draws", "network error", "ESS")
+SUMMARY = (
+    "PDE, prior", "R in the state", "largest J / largest term", "at σ", "by", "network error there",
+    "floor of the data", "levels with gap above network error",
+)  # fmt: skip
+
+
+def run(*, files: Sequence[Path], out: Path) -> None:
+    """Write ``jensen.md`` and the folder ``jensen`` of figures below ``out`` from the stage's tables."""
+    if not files:
+        raise UserError("there are no curves to draw; run the stage `jensen` first")
+    rows = pd.concat([read(path) for path in files], ignore_index=True)
+    by_prior: list[Frame] = [here for _, here in rows.groupby(["pde", "prior"], sort=False)]
+    groups: list[Frame] = [here[here["seed"] == here["seed"].min()] for here in by_prior]
+    style.apply()
+    toy_stem, toy_rows, biases = jensen_figures.draw_toy(out / "jensen")
+    parts = ["# The Jensen gap", INTRODUCTION, "## What was found", bullets(findings.findings(groups))]
+    parts += [grid(SUMMARY, [summary_line(group) for group in groups])]
+    parts += ["## The idea", f"![toy](jensen/{toy_stem.name}.png)", " ".join(toy_sentences(toy_rows, biases))]
+    parts += ["### The bound of DPS", bounds_table()]
+    for group in groups:
+        stem = jensen_figures.draw_curves(group, out / "jensen")
+        parts += [f"## {group['pde'].iloc[0]}, {group['prior'].iloc[0]}", f"![{stem.name}](jensen/{stem.name}.png)"]
+        parts += [bullets([*findings.sentences(group), *not_drawn(group)]), curve_table(group)]
+    store.write_text(out / "jensen.md", "\n\n".join(parts) + "\n")
+
+
+def read(path: Path) -> Frame:
+    """A table of the stage with the seed of its file's name; a foreign one is one clear error."""
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no table of the stage `jensen` ({error}); run it again") from error
+    if list(frame.columns) != list(COLUMNS):
+        raise UserError(f"{path} has other columns than the stage `jensen` writes; run it again")
+    return frame.assign(seed=int(path.stem) if path.stem.isdigit() else 0)
+
+
+def bullets(said: Iterable[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def not_drawn(rows: Frame) -> Iterator[str]:
+    """Why points are missing."""
+    for reason in rows.loc[rows["reason"].notna(), "reason"].unique():
+        yield f"Not drawn: {reason}."
+
+
+def summary_line(rows: Frame) -> list[str]:
+    """One prior in the table of all."""
+    label = f"{rows['pde'].iloc[0]}, {rows['prior'].iloc[0]}"
+    curve, split = findings.best(rows), findings.shares(rows)
+    top = curve.loc[curve["gap"].idxmax()]
+    shape = "affine" if findings.is_affine(rows) else "not affine"
+    above = f"{int((split['gap'] > split['network']).sum())} of {len(split)}" if len(split) else style.MISSING
+    cells = [findings.interval(top, "gap"), f"{top['sigma']:g}", findings.NAMES[top["estimator"]]]
+    return [label, shape, *cells, findings.interval(top, "network"), format_value(rows["floor"].iloc[0]), above]
+
+
+def curve_table(rows: Frame) -> str:
+    """Every level of the largest empirical law and of the prior, unusable points said to be so."""
+    own = rows[(rows["power"] == findings.own_power(rows)) & rows["reason"].isna()]
+    kept = own[(own["law"] == own["prior"]) | (own["law_states"] == own["law_states"].max())]
+    lines = [_line(row) for row in kept.sort_values(["estimator", "sigma"]).to_dict("records")]
+    return grid(HEADING, lines)
+
+
+def _line(row: Frame) -> list[str]:
+    law = row["law"] if row["law_states"] != row["law_states"] else f"{row['law_states']:.0f} states"
+    labels = [f"{row['sigma']:g}", str(law), findings.NAMES[row["estimator"]]]
+    if not row["usable"]:
+        return [*labels, "unusable: few states behind x_t", *[style.MISSING] * 3, format_value(row["ess"])]
+    cells = [findings.interval(row, name) for name in SQUARES]
+    return [*labels, *cells, "exact" if row["ess"] == float("inf") else format_value(row["ess"])]
+
+
+def toy_sentences(rows: Frame, biases: Frame) -> Iterator[str]:
+    """What the toy's numbers say."""
+    exact = rows[(rows["pde"] == "mixture") & (rows["estimator"] == "analytic")]
+    top = exact.loc[exact["gap"].idxmax()]
+    yield (
+        "The draws of x₀ given x_t lie about the circle, their mean inside it: R of the mean is not the mean of R. In "
+        f"closed form the gap of the mixture grows to {format_value(top['gap'])} at σ = {top['sigma']:g}."
+    )
+    here = rows[(rows["pde"] == "mixture") & rows["usable"].astype(bool)]
+    known = here[here["law_states"].isna() | (here["law_states"] == here["law_states"].max())]
+    for estimator in ("empirical", "monte_carlo", "tweedie"):
+        both = findings.compare(known, estimator, "analytic", ["sigma"])
+        name, apart = findings.NAMES[estimator], both["apart"].max()
+        yield f"By {name} it is the same within {apart:.2f} standard errors, at {len(both)} levels."
+    worst = biases.loc[biases["bias"].idxmax()]
+    yield (
+        "The optimum of a denoising loss with λ|R(D)|² lies off the posterior mean by up to "
+        f"{format_value(worst['bias'])} (λ = {worst['weight']:g}, σ = {worst['sigma']:g})."
+    )
+
+
+def bounds_table() -> str:
+    """Ratios of the likelihood's gap to its bounds on the mixture."""
+    found = toy.bounds(make_pde("mixture", {}))
+    rows = [[f"{row['noise']:g}", format_value(row["printed"]), format_value(row["lipschitz"])] for row in found]
+    broken = [f"{row['noise']:g}" for row in found if row["printed"] > 1]
+    said = f"it is broken for noise {', '.join(broken)}" if broken else "it holds for all of them"
+    heading = ("noise std of the datum", "gap / bound as printed", "gap / bound with a Lipschitz constant")
+    return f"{BOUNDS}; with the constant as printed {said}.\n\n{grid(heading, rows)}"
+
+
+INTRODUCTION = """Generated from the tables of the stage `jensen`; `docs/jensen.md` has definitions and estimators.
+The gap is J = rms of E[R(x₀) | x_t] − R(E[x₀ | x_t]) over interior points and noisy states, in units of the equation's
+largest term; brackets are 95 % intervals over noisy states, of the prior's first seed. Points whose empirical posterior
+rests on fewer than five states are not drawn. Network error is what R(D) of a trained prior holds besides the gap."""
+BOUNDS = """Theorem 1 of DPS bounds |E[p(y | x₀) | x_t] − p(y | E[x₀ | x_t])|. Largest ratio of that gap to its bound
+over all levels, for one noisy coordinate of the mixture; above 1 the bound does not hold. With the steepest slope of
+the Gaussian density it must hold"""

@@ -1,0 +1,49 @@
+# The Jensen gap of every prior of the tier, and its page.
+rule jensen:
+    input:
+        data=DATA,
+        prior=PRIOR,
+    output:
+        JENSEN,
+    log:
+        f"{LOGS}/jensen/{{pde}}/{{prior}}/{{seed}}.log",
+    retries: RETRIES
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing("priors", "mem_mb"),
+        runtime=lambda wildcards, attempt: 60 * attempt,
+        gpu=0,
+    params:
+        tier=TIER,
+        code=entry("priors", "jensen"),
+        settings=plan["jensen"],
+    message:
+        "Jensen gap of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
+    shell:
+        "exec python -m jensenbench jensen --tier {params.tier} --data {input.data} --prior-file {input.prior}"
+        " --out {output} &> {log}"
+
+
+rule jensen_page:
+    input:
+        jensen_files(),
+    output:
+        JENSEN_PAGE,
+        directory(JENSEN_FIGURES),
+    log:
+        f"{LOGS}/jensen_page.log",
+    retries: RETRIES
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+        gpu=0,
+    params:
+        code=plan["code"]["jensen_page"],
+        out=output_folder,
+    message:
+        "Page of the Jensen gap {output[0]}"
+    shell:
+        "exec python -m jensenbench jensen-page --out {params.out} {input} &> {log}"
