@@ -16,8 +16,9 @@ from jensenbench.priors import LoadedPrior
 from jensenbench.priors.backbones import build_backbone, find_backbone
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.problem import MaskObservation
-from jensenbench.references.files import ReferencePosterior
+from jensenbench.references.files import ReferencePosterior, verdict
 from jensenbench.references.latent import load_latent
+from jensenbench.references.law import PUBLISHED
 from jensenbench.registry import make_pde
 from jensenbench.store import SPLITS
 
@@ -89,3 +90,16 @@ def test_no_metric_is_given_against_chains_that_did_not_converge_and_the_row_say
         assert torch.isnan(value[1])
     assert note == "no reference posterior for instance 1: R-hat 1.3"
     assert all(control.fields is None for control in posterior_controls(setting, {TASK: posterior}))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PUBLISHED.glob("*/*/*.safetensors")), ids=lambda path: "/".join(path.parts[-3:])
+)
+def test_published_posteriors_are_whole_and_their_status_is_that_of_their_diagnostics(path):
+    found = ReferencePosterior.load(path)
+    assert (found.status, found.reason) == verdict(found.rhat, found.ess)
+    assert path.parts[-3:] == (found.meta["pde"], found.meta["task"], f"{found.meta['instance']}.safetensors")
+    pde = make_pde(found.meta["pde"].split("-")[0], found.meta["pde_settings"])
+    states = load_latent(pde)(found.latents.double())
+    unit = torch.tensor(found.meta["field_std"]).reshape(-1, *[1] * (found.mean.ndim - 1))
+    assert float(((states.mean(0) - found.mean) / unit).abs().max()) < 0.5
