@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from jensenbench.codec import Codec
 from jensenbench.config import parse_tier, read_yaml
 from jensenbench.errors import UserError
+from jensenbench.evaluation.distribution import conditional_moments
 from jensenbench.evaluation.residuals import constraint_errors
-from jensenbench.problem import TASKS, Task, find_task
+from jensenbench.problem import TASKS, MaskObservation, Problem, Task, find_task
 from jensenbench.provenance import ROOT
 from jensenbench.registry import make_pde
 from jensenbench.stages.observe import alike
@@ -94,8 +96,7 @@ def test_kept_integrals_are_met_by_the_data_and_tell_states_that_lose_mass(name,
 def test_constraint_errors_are_zero_for_the_truth_and_those_of_the_sample_otherwise(name, settings):
     pde, states = setting(name, settings)
     mask, values = seen(TASKS["initial"], pde, states)
-    data = find_task("initial").observe(states[0], pde, torch.ones(len(pde.fields)), seed=0, index=0)
-    data = type(data)(mask, values)
+    data = MaskObservation(mask, values)
     size = float(states.norm())
     truth = constraint_errors(pde, states[:, None], truth=states, data=data)
     assert max(float(value.max()) for value in truth.values()) < 1e-9 * size
@@ -138,6 +139,36 @@ def test_states_alike_differ_between_draws_and_share_their_coefficient():
     assert found.shape == (3, 64, *pde.shape)
     assert torch.equal(found[:, :, :, 0], states[:, None, :, 0].expand(-1, 64, -1, -1))
     assert float(found[:, :, :, 1].std(1).min()) > 0
+
+
+@pytest.mark.parametrize(("name", "settings"), [("heat", {}), ("burgers", {}), ("navier_stokes", {"snapshots": 3})])
+def test_a_problem_holds_a_sample_to_its_start_and_its_integrals(name, settings):
+    pde, states = setting(name, settings)
+    task = TASKS["mass"]
+    data = MaskObservation(*seen(task, pde, states))
+    codec = Codec.fit(pde, pde.generate(range(20), seed=0), power=0)
+    problem = Problem(pde, task.label, codec, observation=data, constraints=task.constraints(pde, data.values))
+    assert len(problem.hard_constraints()) == 2
+    noise = torch.randn(states.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fields = problem.decode(problem.correct(codec.encode(states + noise), jointly=True))
+    held = constraint_errors(pde, fields[:, None], truth=states, data=data)
+    assert len(held) == 2
+    assert max(float(value.max()) for value in held.values()) < 1e-8
+    assert float((fields - states).norm()) > 1
+
+
+def test_moments_of_draws_of_the_open_law_do_not_differ_from_the_resimulated_ones():
+    pde = make_pde("heat", {"n": 8, "law": "eci"})
+    states = pde.generate(range(40), seed=3)
+    found, std = alike(pde, states, seed=1), states.transpose(0, 1).flatten(1).std(1)
+    own = conditional_moments(pde, found[:, :8], found[:, 8:], std)
+    wrong = conditional_moments(pde, found[:, :8] + 0.3 * std, found[:, 8:], std)
+    narrow = conditional_moments(pde, states[:, None].expand(-1, 8, -1, -1, -1), found, std)
+    assert abs(float(own["mmse"])) < 0.01
+    assert abs(float(own["smse"])) < 0.01
+    assert float(wrong["mmse"]) == pytest.approx(0.09, abs=0.02)
+    assert float(narrow["smse"]) > 0.01
+    assert not conditional_moments(pde, found[:, :3], found, std)
 
 
 def test_tasks_that_an_equation_does_not_have_are_refused_by_name():
