@@ -51,7 +51,8 @@ def _certificates(labels: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [{name: _number(value) for name, value in row.items() if name != "statistics"} for row in labels]
     note = (
         "Order: of accuracy, of the own residual on a smooth state. Floors: residual of own data over the equation's "
-        "largest term. 1 % noise: by how many times it raises the residual. ms: of the processor, a generated state."
+        "largest term, by the own stencil but for the last one (metric `residual_high_order`). 1 % noise: by how many "
+        "times it raises the residual. ms: of the processor, a generated state."
     )
     blocks = ["### Certificates", note, pd.DataFrame(rows).fillna(MISSING).to_markdown(index=False)]
     fields = [{"PDE": row["PDE"], **statistic} for row in labels for statistic in row["statistics"]]

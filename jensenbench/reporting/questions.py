@@ -170,7 +170,7 @@ def _agreement(group: Group) -> Iterator[tuple[str, ...]]:
         if own is not None and other is not None and own.separated:
             told["alike" if own.reading == other.reading else "reversed" if other.separated else "not separated"] += 1
     if told and not group.meaningless:
-        pairs = f"{told.total()} pairs of methods that differ in the residual"
+        pairs = f"pairs of methods that differ in the residual: {told.total()}"
         reading = f"{told['reversed']} reversed, {told['not separated']} not separated"
         yield (group.pde, group.task, pairs, _heading(OTHER_STENCIL), f"{told['alike']} alike", reading)
 

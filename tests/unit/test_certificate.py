@@ -84,9 +84,11 @@ def test_the_certificate_stands_on_the_page(tmp_path, fewer, monkeypatch):
     assert found["PDE"] == labels["PDE"] == "poisson-32"
     assert abs(float(found["order"]) - 2) < 0.3
     assert float(found["floor float64"]) < 1e-12 < float(found["floor float32"])
+    assert float(found["floor 4th order"]) > 1e-3
     assert float(found["1 % noise"]) > 10
     assert (found["affine"], float(found["ms at 8²"]) > 0) == ("yes", True)
     assert (exact["declared order"], exact["order"], exact["ms at 8²"]) == ("exact", "–", "–")
+    assert exact["floor 4th order"] == "–"
     assert [(row["PDE"], row["field"], row["released std"]) for row in rows_of(second)] == [
         ("poisson-32", "f", "0.2919"),
         ("poisson-32", "u", "0.004175"),

@@ -102,7 +102,7 @@ def test_another_stencil_orders_methods_alike_or_not(tmp_path, power, told):
     store.write_csv(results / "metrics.csv.gz", pd.concat([metrics, other]))
     asked = questions.stencils(load_results(config, results))
     counts = [f"{row[4]}, {row[5]}" for row in asked.rows]
-    pairs = [int(row[2].split()[0]) for row in asked.rows]
+    pairs = [int(row[2].split()[-1]) for row in asked.rows]
     assert {row[1] for row in asked.rows} == {"unconditional", "forward", "reconstruction_30"}
     assert all(f"{n} {told}" in text for n, text in zip(pairs, counts, strict=True)), counts
 
