@@ -5,6 +5,7 @@ from math import prod
 from typing import Self
 
 import torch
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from jensenbench.codec import Codec
@@ -135,10 +136,25 @@ class GaussianPrior(Denoiser):
 
 
 def principal_directions(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal V (d, r) and s (r,) of the covariance AᵀA of ``columns`` A (k, d), widest first."""
-    _, std, directions = torch.linalg.svd(columns, full_matrices=False)
-    keep = std > RANK_TOLERANCE * std[0]
-    return directions[keep].T.contiguous(), std[keep]
+    """Orthonormal V (d, r) and s (r,) of the covariance AᵀA of ``columns`` A (k, d), widest first.
+
+    Rows of A that are orthogonal to all others are taken apart first: a law with the square's reflections falls into
+    four parities, which takes a third of the time at 64².
+    """
+    parts = [torch.linalg.svd(columns[rows], full_matrices=False)[1:] for rows in _orthogonal_groups(columns)]
+    std, directions = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = std.argsort(descending=True, stable=True)
+    order = order[std[order] > RANK_TOLERANCE * std.max()]
+    return directions[order].T.contiguous(), std[order]
+
+
+def _orthogonal_groups(columns: Tensor) -> list[Tensor]:
+    """Indices of rows (k, d) in groups that are orthogonal to each other up to rounding; without rows that vanish."""
+    norms = torch.linalg.vector_norm(columns, dim=1)
+    rows = (norms > RANK_TOLERANCE * norms.max()).nonzero()[:, 0]
+    unit = columns[rows] / norms[rows, None]
+    count, labels = connected_components((unit @ unit.T).abs().numpy() > RANK_TOLERANCE, directed=False)
+    return [rows[torch.from_numpy(labels == label)] for label in range(count)]
 
 
 def _flow_slope(std: Tensor, t: Tensor) -> Tensor:

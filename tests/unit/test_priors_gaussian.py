@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jensenbench.codec import Codec
+from jensenbench.dataset import term_scale
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UserError
 from jensenbench.noise import KeyedNoise
-from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.gaussian import GaussianPrior, principal_directions
 from jensenbench.registry import make_pde
 
 SHAPE = (2, 3, 3)
@@ -79,6 +80,44 @@ def test_answers_in_the_dtype_of_the_state():
     single = prior(x.float(), 0.5)
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), prior(x, 0.5), atol=1e-5)
+
+
+def covariance_of(directions: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    return directions @ std.square().diag() @ directions.T
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), seed=st.integers(0, 100), dead=st.booleans())
+def test_principal_directions_of_orthogonal_groups_in_any_order(sizes, seed, dead):
+    source = torch.Generator().manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=source, dtype=torch.float64)).Q
+    mixed = [torch.randn(size, size, generator=source, dtype=torch.float64) for size in sizes]
+    columns = torch.block_diag(*mixed) @ basis[: sum(sizes)]
+    columns = torch.cat([columns, 0 * columns[:1]]) if dead else columns
+    columns = columns[torch.randperm(len(columns), generator=source)]
+    directions, std = principal_directions(columns)
+    assert torch.allclose(covariance_of(directions, std), columns.T @ columns, atol=1e-10)
+    assert torch.allclose(directions.T @ directions, torch.eye(len(std), dtype=torch.float64), atol=1e-10)
+    assert bool((std.diff() <= 0).all())
+
+
+def test_a_degenerate_direction_is_left_out():
+    row = torch.randn(1, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    directions, std = principal_directions(torch.cat([row, 2 * row]))
+    assert directions.shape == (SIZE, 1)
+    assert float(std[0]) == pytest.approx(float(row.norm()) * 5**0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["poisson", "helmholtz"])
+def test_states_of_the_exact_prior_at_64_squared_meet_the_equation(name):
+    pde = make_pde(name, {"n": 64})
+    data = pde.generate(range(200), seed=0)
+    codec = Codec.fit(pde, data, power=1)
+    prior = GaussianPrior.of_pde(pde, codec)
+    drawn = codec.decode(prior.sample(KeyedNoise([(i,) for i in range(8)])))
+    assert float(pde.residual(drawn)["interior"].abs().max()) < 1e-9 * term_scale(pde, data)
+    assert torch.allclose(prior(codec.encode(data[:8]), 1e-9), codec.encode(data[:8]), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["poisson", "helmholtz"])
