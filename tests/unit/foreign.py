@@ -138,6 +138,16 @@ CASES = {
         lambda folder, x: write_mat73(folder / "darcy.mat", thresh_a_data=x[0], thresh_p_data=x[1].swapaxes(1, 2)),
         turned=True,
     ),
+    "diffusionpde darcy lognormal": Case(
+        "diffusionpde", "darcy", {"n": 12, "grid": "cell", "law": "lognormal"},
+        lambda folder, x: write_mat5(folder / "darcy.mat", lognorm_a_data=x[0], lognorm_p_data=x[1].swapaxes(1, 2)),
+        {"law": "lognormal"}, turned=True,
+    ),
+    "diffusionpde darcy merged": Case(
+        "diffusionpde", "darcy", {"n": 12, "grid": "cell"},
+        lambda folder, x: write_merged(folder, 0.2 * x[0] - 1.5, 115 * x[1].swapaxes(1, 2) - 0.9), tolerance=1e-10,
+        turned=True,
+    ),
     "pidm": Case("pidm", "darcy_corner", {"n": 16, "modes": 20, "data": "published"}, write_pidm, {"modes": 20}),
     "cocogen": Case(
         "cocogen", "darcy_corner", {"n": 16, "modes": 20, "law": "cocogen"}, write_cocogen,
