@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
     check.add_argument("--data", type=Path, help="data file of the prior's PDE")
     check.add_argument("--out", type=Path, help="keep the report here for the conformance page, failed or not")
-    page = add("jensen-page", _jensen_page, "write the page of the Jensen gap", "out")
+    page = add("jensen-page", _jensen_page, "write the page of the Jensen gap", "tier", "results", "out")
     page.add_argument("files", nargs="+", type=Path)
     add("conformance", _conformance, "write the conformance page", "out").add_argument("files", nargs="+", type=Path)
     new = add("new", _new, "write a method or PDE that runs, to start from")
@@ -315,7 +315,7 @@ def _jensen(options: argparse.Namespace) -> None:
 def _jensen_page(options: argparse.Namespace) -> None:
     from jensenbench.reporting import jensen
 
-    jensen.run(files=options.files, out=options.out)
+    jensen.run(config=options.tier, results=options.results, files=options.files, out=options.out)
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -10,10 +10,10 @@ from jensenbench.errors import UserError
 from jensenbench.jensen import toy
 from jensenbench.jensen.found import SQUARES
 from jensenbench.registry import make_pde
-from jensenbench.reporting import jensen_figures, style
+from jensenbench.reporting import jensen_figures, jensen_methods, style
 from jensenbench.reporting import jensen_findings as findings
 from jensenbench.reporting.render import grid
-from jensenbench.reporting.results import Frame
+from jensenbench.reporting.results import Frame, load_results
 from jensenbench.reporting.style import format_value
 from jensenbench.stages.jensen import COLUMNS
 
@@ -24,8 +24,8 @@ SUMMARY = (
 )  # fmt: skip
 
 
-def run(*, files: Sequence[Path], out: Path) -> None:
-    """Write ``jensen.md`` and the folder ``jensen`` of figures below ``out`` from the stage's tables."""
+def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> None:
+    """Write ``jensen.md`` and the folder ``jensen`` of figures below ``out`` from the stage's and the tier's tables."""
     if not files:
         raise UserError("there are no curves to draw; run the stage `jensen` first")
     rows = pd.concat([read(path) for path in files], ignore_index=True)
@@ -35,6 +35,7 @@ def run(*, files: Sequence[Path], out: Path) -> None:
     toy_stem, toy_rows, biases = jensen_figures.draw_toy(out / "jensen")
     parts = ["# The Jensen gap", INTRODUCTION, "## What was found", bullets(findings.findings(groups))]
     parts += [grid(SUMMARY, [summary_line(group) for group in groups])]
+    parts += ["## Samplers", SAMPLERS, jensen_methods.section(load_results(config, results), groups)]
     parts += ["## The idea", f"![toy](jensen/{toy_stem.name}.png)", " ".join(toy_sentences(toy_rows, biases))]
     parts += ["### The bound of DPS", bounds_table()]
     for group in groups:
@@ -128,7 +129,11 @@ def bounds_table() -> str:
 INTRODUCTION = """Generated from the tables of the stage `jensen`; `docs/jensen.md` has definitions and estimators.
 The gap is J = rms of E[R(x₀) | x_t] − R(E[x₀ | x_t]) over interior points and noisy states, in units of the equation's
 largest term; brackets are 95 % intervals over noisy states, of the prior's first seed. Points whose empirical posterior
-rests on fewer than five states are not drawn. Network error is what R(D) of a trained prior holds besides the gap."""
+rests on fewer than five states are not drawn; an interval that reaches 0 is drawn down to a fifth of its value. Network
+error is what R(D) of a trained prior holds besides the gap."""
+SAMPLERS = """Residuals of unconditional samples in units of the largest term, means over samples; methods that learn
+and do not evaluate R while they sample are left out. Where a sampler evaluates R, at the denoised or (CoCoGen) at the
+noisy state, and at which noise levels, differs: the table compares ends, not causes."""
 BOUNDS = """Theorem 1 of DPS bounds |E[p(y | x₀) | x_t] − p(y | E[x₀ | x_t])|. Largest ratio of that gap to its bound
 over all levels, for one noisy coordinate of the mixture; above 1 the bound does not hold. With the steepest slope of
 the Gaussian density it must hold"""

@@ -87,8 +87,8 @@ def findings(groups: Sequence[Frame]) -> Iterator[str]:
             "equations the argument against a residual of the denoised state has no object."
         )
     for rows in curved:
-        yield f"{_label(rows)}: {next(sentences(rows))}"
-    met = [pairs.assign(label=_label(rows)) for rows in groups if len(pairs := comparisons(rows))]
+        yield f"{label(rows)}: {next(sentences(rows))}"
+    met = [pairs.assign(subject=label(rows)) for rows in groups if len(pairs := comparisons(rows))]
     if met:
         yield _agreement(pd.concat(met, ignore_index=True))
     yield _verdict(flat, curved)
@@ -104,7 +104,7 @@ def _verdict(flat: Sequence[Frame], curved: Sequence[Frame]) -> str:
         if len(split):
             above = split[split["gap"] > split["network"]]
             parts.append(
-                f" On {_label(rows)} the gap is the larger part of the trained prior's residual at {len(above)} of "
+                f" On {label(rows)} the gap is the larger part of the trained prior's residual at {len(above)} of "
                 f"{len(split)} levels{_where(above)}."
             )
     if any(len(shares(rows)) for rows in curved):
@@ -180,16 +180,17 @@ def _agreement(pairs: Frame) -> str:
     if outside.empty:
         return f"{said}; the largest difference is {pairs['apart'].max():.1f} standard errors."
     listed = "; ".join(
-        f"{row['label']}, σ = {row['sigma']:g}: {NAMES[row['estimator']]} {format_value(row['gap'])}, "
+        f"{row['subject']}, σ = {row['sigma']:g}: {NAMES[row['estimator']]} {format_value(row['gap'])}, "
         f"{NAMES[row['estimator_other']]} {format_value(row['gap_other'])} ({row['apart']:.1f} standard errors)"
         for row in outside.to_dict("records")
     )
     return f"{said}; not in {listed}."
 
 
-def _label(rows: Frame) -> str:
+def label(rows: Frame) -> str:
+    """PDE and prior of a table."""
     return f"{rows['pde'].iloc[0]} ({rows['prior'].iloc[0]})"
 
 
 def _names(groups: Sequence[Frame]) -> str:
-    return ", ".join(_label(rows) for rows in groups)
+    return ", ".join(label(rows) for rows in groups)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_results import build
 
 from jensenbench.errors import UserError
 from jensenbench.jensen import toy
@@ -108,14 +109,15 @@ def test_a_foreign_table_is_refused(tmp_path):
     with pytest.raises(UserError, match="other columns"):
         jensen.read(tmp_path / "0.csv")
     with pytest.raises(UserError, match="run the stage"):
-        jensen.run(files=[], out=tmp_path)
+        jensen.run(config=tmp_path, results=tmp_path, files=[], out=tmp_path)
 
 
 @pytest.mark.slow
 def test_the_whole_page_with_its_toy(rows, tmp_path):
     path = tmp_path / "0.csv"
     path.write_text(to_csv(rows))
-    jensen.run(files=[path], out=tmp_path)
+    config, results = build(tmp_path / "results")
+    jensen.run(config=config, results=results, files=[path], out=tmp_path)
     text = (tmp_path / "jensen.md").read_text()
     assert "](jensen/toy.png)" in text
     assert "](jensen/gap_darcy-8_net.png)" in text

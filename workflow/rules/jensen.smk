@@ -27,7 +27,8 @@ rule jensen:
 
 rule jensen_page:
     input:
-        jensen_files(),
+        tables=TABLES,
+        curves=jensen_files(),
     output:
         JENSEN_PAGE,
         directory(JENSEN_FIGURES),
@@ -41,9 +42,12 @@ rule jensen_page:
         runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=0,
     params:
+        tier=TIER,
         code=plan["code"]["jensen_page"],
+        results=RESULTS,
         out=output_folder,
     message:
         "Page of the Jensen gap {output[0]}"
     shell:
-        "exec python -m jensenbench jensen-page --out {params.out} {input} &> {log}"
+        "exec python -m jensenbench jensen-page --tier {params.tier} --results {params.results} --out {params.out}"
+        " {input.curves} &> {log}"
