@@ -15,6 +15,7 @@ from jensenbench.reporting import jensen_findings as findings
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import Frame, load_results
 from jensenbench.reporting.style import format_value
+from jensenbench.reporting.tables import listed
 from jensenbench.stages.jensen import COLUMNS
 
 HEADING = ("σ", "law", "gap by", "J / largest term", "residual of the mean", "posterior draws", "network error", "ESS")
@@ -33,7 +34,13 @@ def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> Non
     groups: list[Frame] = [here[here["seed"] == here["seed"].min()] for here in by_prior]
     style.apply()
     toy_stem, toy_rows, biases = jensen_figures.draw_toy(out / "jensen")
-    parts = ["# The Jensen gap", INTRODUCTION, "## What was found", bullets(findings.findings(groups))]
+    parts = [
+        "# The Jensen gap",
+        INTRODUCTION,
+        f"Commit of the curves: {listed(rows['git_commit'])}.",
+        "## What was found",
+        bullets(findings.findings(groups)),
+    ]
     parts += [grid(SUMMARY, [summary_line(group) for group in groups])]
     parts += ["## Samplers", SAMPLERS, jensen_methods.section(load_results(config, results), groups)]
     parts += ["## The idea", f"![toy](jensen/{toy_stem.name}.png)", " ".join(toy_sentences(toy_rows, biases))]

@@ -230,15 +230,16 @@ def provenance(results: Results) -> str:
     again = f"make reproduce TIER={results.tier}"
     return "\n".join(
         [
-            f"- commit: {_listed(runs['git_commit'])} (`+`: sources differed from it)",
-            f"- environment: {_listed(runs['environment_digest'])} ({_listed(runs['versions'])})",
+            f"- commit: {listed(runs['git_commit'])} (`+`: sources differed from it)",
+            f"- environment: {listed(runs['environment_digest'])} ({listed(runs['versions'])})",
             f"- again: `{again}`; one number: `python -m jensenbench explain RUN_ID --results results/{results.tier}`",
-            f"- runs: {len(runs)}, of which {counts}; seeds: {_listed(runs['seed'])}",
+            f"- runs: {len(runs)}, of which {counts}; seeds: {listed(runs['seed'])}",
         ]
     )
 
 
-def _listed(column: Frame) -> str:
+def listed(column: Frame) -> str:
+    """All values of a column, each once, in order."""
     return ", ".join(sorted(set(column.dropna().astype(str)) - {""})) or "not recorded"
 
 

@@ -20,6 +20,7 @@ from jensenbench.pde import PDE
 from jensenbench.priors import load_prior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
+from jensenbench.provenance import git_commit
 from jensenbench.registry import make_pde
 from jensenbench.timing import timed
 
@@ -29,7 +30,7 @@ EMPIRICAL = "empirical"
 COLUMNS = (
     "pde", "prior", "power", "law", "law_states", "estimator", "count", "sigma", "states",
     *(f"{name}{end}" for name in SQUARES for end in ("", "_low", "_high", "_error")),
-    "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor",
+    "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor", "git_commit",
 )  # fmt: skip
 SPOT = JensenSettings(states=24, drawn_states=8, draws=16, steps=16, probes=8)  # a look within seconds
 
@@ -49,7 +50,7 @@ def run(*, data: Path, prior_file: Path, out: Path, settings: JensenSettings | N
         rows += [own | row for row in prior_rows(subject, chosen, denoiser)]
         for codec in other_codecs(dataset.pde, train, prior.codec.power):
             rows += _law_rows(replace(subject, codec=codec), chosen, shares=SHARES[-1:])
-        labels = {"pde": dataset.label, "prior": prior.label, "floor": dataset.floor}
+        labels = {"pde": dataset.label, "prior": prior.label, "floor": dataset.floor, "git_commit": git_commit()}
         store.write_text(out, to_csv(table([labels | row for row in rows])))
 
 
