@@ -83,7 +83,12 @@ def arms(results: Results) -> dict[str, list[Arm]]:
 
 
 def rows(results: Results) -> Iterator[tuple[str, ...]]:
-    """Rows of ``questions.md``: ends of the losses against the run without residual, then cosines."""
+    """Rows of a Markdown table: ends of the losses against the run without residual, then cosines."""
+    for row in _rows(results):
+        yield tuple(cell.replace("|", "\\|") for cell in row)
+
+
+def _rows(results: Results) -> Iterator[tuple[str, ...]]:
     for plain, *others in arms(results).values():
         for arm in others:
             for quantity, label in LOSSES.items():

@@ -249,7 +249,8 @@ E[x₀ | xₜ] of a nonlinear equation should *not* solve it (`docs/jensen.md`),
 noise levels weighted as in the objective; residuals of drawn states are mean absolute ones over the largest term.
 The cosine is that between the gradients of denoising and PDE loss over all weights, a mean over the log: above 0 a
 small step down one loss lowers the other, below 0 it raises it. Gradients of finitely many states are noisy, which
-draws cosines towards 0. Intervals are over the training seeds, paired."""
+draws cosines towards 0; where a training on both has converged its gradients cancel, which draws its cosine towards
+-1: `plain` and single bands of noise say more than late steps. Intervals are over the training seeds, paired."""
 ILLUSTRATED = {DISTILLATION: "tradeoff", TRAINING: "evidence"}
 INTRODUCTION = """Each row compares two methods on the same prior, states and noise: × is a ratio of geometric means,
 other values are differences, with 95 % intervals over states or instances (set metrics: paired bootstrap),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -80,9 +81,16 @@ def test_cosines_are_read_against_zero(results):
     rows = told(results)
     label = "cosine of the gradients, residual of {}"
     assert rows["`pidm/plain`", label.format("a sample")][1] == "above 0"
-    assert rows["`pidm/corrected`", label.format("E[x₀ | xₜ]") + " at σ ≈ 3"][1] == "below 0"
+    assert rows["`pidm/corrected`", label.format("E[x₀ \\| xₜ]") + " at σ ≈ 3"][1] == "below 0"
     assert rows["`pidm/corrected_sample`", label.format("a sample")][1] == "not separated from 0"
-    assert ("`pidm/corrected_sample`", label.format("E[x₀ | xₜ]")) not in rows
+    assert ("`pidm/corrected_sample`", label.format("E[x₀ \\| xₜ]")) not in rows
+
+
+def test_every_row_of_the_page_has_six_cells(results):
+    section = questions.page(results, []).split(f"## {questions.TRAINING}")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(lines) > 10
+    assert {len(re.split(r"(?<!\\)\|", line)) - 2 for line in lines} == {6}
 
 
 def test_two_seeds_give_values_without_readings(tmp_path):
