@@ -7,7 +7,6 @@ of a flux is not that of the scheme that made the data, which also weighs the en
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,10 +41,10 @@ class Balances:
     steps: int = 5
 
     def constraint(self, name: str) -> Implicit:
-        """One of the published constraints, a key of :attr:`PARTS`, of fields (b, 1, *points, times)."""
-        if name not in self.PARTS:
-            raise UnknownName("published constraint", name, self.PARTS)
-        parts = self.PARTS[name]
+        """One of the published constraints, a key of `PARTS`, of fields (b, 1, *points, times)."""
+        if name not in PARTS:
+            raise UnknownName("published constraint", name, PARTS)
+        parts = PARTS[name]
         return Implicit(name, lambda fields: torch.cat([part(self, fields[:, 0]) for part in parts], 1))
 
     def initial_values(self, u: Tensor) -> Tensor:
@@ -88,18 +87,19 @@ class Balances:
         steps = (rate[:, 1:] + rate[:, :-1]) / 2 * self.dt
         return pad(steps.cumsum(1), (1, 0))
 
-    PARTS: ClassVar[Mapping[str, tuple[Callable[["Balances", Tensor], Tensor], ...]]] = {
-        "initial": (initial_values,),
-        "heat_mass": (kept_mass,),
-        "heat_full": (initial_values, kept_mass),
-        "rd_mass": (reacting_mass,),
-        "rd_full": (initial_values, lambda self, u: self.reacting_mass(u)[:, 1:]),
-        "burgers_bc": (ends,),
-        "burgers_mass": (convected_mass,),
-        "burgers_local": (first_steps,),
-        "burgers_ic_full": (initial_values, first_steps, lambda self, u: self.convected_mass(u)[:, 1:]),
-        "burgers_bc_full": (ends, lambda self, u: self.convected_mass(u)[:, 1:]),
-    }
+
+PARTS: Mapping[str, tuple[Callable[[Balances, Tensor], Tensor], ...]] = {
+    "initial": (Balances.initial_values,),
+    "heat_mass": (Balances.kept_mass,),
+    "heat_full": (Balances.initial_values, Balances.kept_mass),
+    "rd_mass": (Balances.reacting_mass,),
+    "rd_full": (Balances.initial_values, lambda self, u: self.reacting_mass(u)[:, 1:]),
+    "burgers_bc": (Balances.ends,),
+    "burgers_mass": (Balances.convected_mass,),
+    "burgers_local": (Balances.first_steps,),
+    "burgers_ic_full": (Balances.initial_values, Balances.first_steps, lambda self, u: self.convected_mass(u)[:, 1:]),
+    "burgers_bc_full": (Balances.ends, lambda self, u: self.convected_mass(u)[:, 1:]),
+}
 
 
 def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:

@@ -40,11 +40,14 @@ def test_data_solve_their_equation_on_any_grid(problem, n, seed):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    st.integers(4, 30), st.floats(0.1, 20), st.floats(-3, 3).filter(bool), st.sampled_from(["arithmetic", "harmonic"])
+    st.integers(4, 30),
+    st.floats(0.1, 20),
+    st.floats(-3, 3, allow_subnormal=False).filter(bool),
+    st.sampled_from(["arithmetic", "harmonic"]),
 )
 def test_constant_coefficients_give_the_parabola(n, a, source, faces):
     x, u = solved("darcy_1d", n, lambda x: torch.full_like(x, a), source=source, faces=faces)
-    assert (u - source / (2 * a) * x * (1 - x)).abs().max() < 1e-12 * abs(source) / a
+    assert (u - source / (2 * a) * x * (1 - x)).abs().max() <= 1e-12 * abs(source) / a
 
 
 @pytest.mark.parametrize("faces", ["arithmetic", "harmonic"])

@@ -331,8 +331,8 @@ def test_the_stage_measures_the_prior_at_checks(tmp_path):
 
 
 def test_kinds_without_a_file_and_missing_gpus_are_refused(tmp_path):
-    with pytest.raises(UnknownName, match="built from data"):
-        run_stage(tmp_path, "a", {"kind": "empirical"})
+    with pytest.raises(UnknownName, match="student"):
+        run_stage(tmp_path, "a", {"kind": "student"})
     with pytest.raises(UserError, match="no exact mixture prior"):
         run_stage(tmp_path, "a", {"kind": "mixture"})
     if not torch.cuda.is_available():
