@@ -44,7 +44,7 @@ rule jensen_page:
     params:
         tier=TIER,
         code=plan["code"]["jensen_page"],
-        results=RESULTS,
+        results=lambda wildcards, input: str(Path(input.tables[0]).parent),
         out=output_folder,
     message:
         "Page of the Jensen gap {output[0]}"
