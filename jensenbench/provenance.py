@@ -75,7 +75,7 @@ def digest_fitting(method: str, pde: str) -> str:
 
 
 def closure(modules: Iterable[str]) -> set[str]:
-    """The modules and, transitively, the project modules they import."""
+    """The modules and, transitively, the project modules they import, by statement or by a literal name."""
     found: set[str] = set()
     queue = list(modules)
     while queue:
@@ -153,4 +153,6 @@ def _imports(module: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            names.update(str(given.value) for given in node.args if isinstance(given, ast.Constant))
     return frozenset(name for name in names if name.split(".")[0] in PACKAGES)

@@ -115,7 +115,7 @@ def sample(
 def describe(instance: Instance, settings: ChainSettings) -> dict[str, Any]:
     """Everything on which the chains depend."""
     pde = instance.dataset.pde
-    modules = ["jensenbench.stages.reference_posterior", "pdes._latents", f"pdes.{pde.name}"]
+    modules = ["jensenbench.stages.reference_posterior", f"pdes.{pde.name}"]
     return {
         "pde": instance.label,
         "pde_settings": asdict(pde.config),
