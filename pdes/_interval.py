@@ -1,11 +1,58 @@
-"""Fields on the nodes of [0, 1]: what the toys in one dimension share."""
+"""Steady equations on the nodes of [0, 1] with u = 0 at both ends: what the toys in one dimension share."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from math import pi, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.pde import PDE, Axis, Grid
 from pdes._grf import Array
+
+REFINEMENT = 8  # of the grid of continuous data
+
+
+class Interval(PDE):
+    """States (coefficient, u) on [0, 1], u = 0 at both ends.
+
+    Continuous data are every eighth node of a state on a finer grid, with the same coefficient.
+    """
+
+    def __init__(self, config: Any = None):
+        super().__init__(config)
+        self.grid = Grid((Axis("x", self.config.n),))
+
+    @abstractmethod
+    def coefficient(self, indices: Sequence[int], points: int, *, seed: int) -> Tensor:
+        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+
+    @abstractmethod
+    def solution(self, coefficient: Tensor) -> Tensor:
+        """u (b, m) at the nodes of a coefficient (b, m)."""
+
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        coefficient = self.coefficient(indices, self.config.n, seed=seed)
+        return torch.stack([coefficient, torch.zeros_like(coefficient)], 1)
+
+    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        factor = 1 if self.data == "discrete" else REFINEMENT
+        coefficient = self.coefficient(indices, factor * (self.config.n - 1) + 1, seed=seed)
+        return torch.stack([coefficient, self.solution(coefficient)], 1)[..., ::factor]
+
+    def solve(self, state: Tensor) -> Tensor:
+        return torch.stack([state[:, 0], self.solution(state[:, 0].double()).to(state)], 1)
+
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        return {"boundary": state[:, 1, [0, -1]]}
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        return (FixedEntries("boundary", two_ends(state, channel=1), state.new_zeros(())),)
+
+    def affine(self) -> bool:
+        return False
 
 
 def cosine_field(xi: Array, points: int, *, alpha: float = 2.0, tau: float = 3.0) -> Tensor:

@@ -8,14 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
+from jensenbench.pde import Field, Symmetry
 from pdes._cyclic import solve_cyclic
 from pdes._grf import draw_normals
-from pdes._interval import cosine_field, two_ends
+from pdes._interval import Interval, cosine_field
 
-REFINEMENT = 8  # of the grid of continuous data
 NEWTON_STEPS = 60
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
 HALVINGS = 12
@@ -34,7 +32,7 @@ class Burgers1DConfig:
             raise UserError(f"burgers_1d: viscosity nu = {self.nu} must be positive")
 
 
-class Burgers1D(PDE):
+class Burgers1D(Interval):
     """Steady Burgers: u u' = ν u'' + f on [0, 1], u(0) = u(1) = 0; conservative central differences, Newton.
 
     The quadratic toy beside the bilinear ``darcy_1d``; f is a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2}
@@ -51,31 +49,17 @@ class Burgers1D(PDE):
     def __init__(self, config: Burgers1DConfig | None = None):
         super().__init__(config)
         self.fields = (Field("f", "coefficient"), Field("u", "solution"))
-        self.grid = Grid((Axis("x", self.config.n),))
 
     def truncation_floor(self) -> float:
         """Second order in the width ν of layers; the source is rough."""
         return min(1.0, 0.5 * (self.grid.spacings[0] / self.config.nu) ** 2)
 
-    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        f = self._source(indices, self.config.n, seed)
-        return torch.stack([f, torch.zeros_like(f)], 1)
-
-    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        factor = 1 if self.data == "discrete" else REFINEMENT
-        f = self._source(indices, factor * (self.config.n - 1) + 1, seed)
-        return torch.stack([f, self._velocity(f)], 1)[..., ::factor]
-
-    def _source(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
-        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+    def coefficient(self, indices: Sequence[int], points: int, *, seed: int) -> Tensor:
         return cosine_field(draw_normals(indices, (self.config.n - 1,), seed=seed), points)
 
-    def solve(self, state: Tensor) -> Tensor:
-        return torch.stack([state[:, 0], self._velocity(state[:, 0].double()).to(state)], 1)
-
-    def _velocity(self, f: Tensor) -> Tensor:
-        """u (b, m) at the nodes of f (b, m), by Newton's method from rest, with steps halved while they do harm."""
-        h, u = 1 / (f.shape[-1] - 1), torch.zeros_like(f)
+    def solution(self, coefficient: Tensor) -> Tensor:
+        """By Newton's method from rest, with steps halved while they do harm."""
+        f, h, u = coefficient, 1 / (coefficient.shape[-1] - 1), torch.zeros_like(coefficient)
         wrong = f.new_ones(len(f), dtype=torch.bool)
         for _ in range(NEWTON_STEPS):
             change = self._correction(u, f, h)
@@ -121,15 +105,6 @@ class Burgers1D(PDE):
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         return self._balance(state[:, 1], state[:, 0], self.grid.spacings[0])
-
-    def conditions(self, state: Tensor) -> dict[str, Tensor]:
-        return {"boundary": state[:, 1, [0, -1]]}
-
-    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        return (FixedEntries("boundary", two_ends(state, channel=1), state.new_zeros(())),)
-
-    def affine(self) -> bool:
-        return False
 
     def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
         x, row = self.grid.axes[0].coordinates, torch.arange(batch, dtype=torch.float64)[:, None]

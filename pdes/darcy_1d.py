@@ -8,15 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
+from jensenbench.pde import Field, Symmetry
 from pdes._grf import draw_normals
-from pdes._interval import cosine_field, two_ends
+from pdes._interval import Interval, cosine_field
 from pdes._stencils import FACES, face_means
 
 LAWS = ("lognormal", "two_valued")
-REFINEMENT = 8  # of the grid of continuous data
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Darcy1DConfig:
             raise UserError(f"darcy_1d: source = {self.source} must be finite and not zero")
 
 
-class Darcy1D(PDE):
+class Darcy1D(Interval):
     """Darcy on an interval: -(a u')' = source on [0, 1], u(0) = u(1) = 0; conservative, solved by summation.
 
     The toy version of ``darcy``: a is made of a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2} with Neumann
@@ -67,7 +65,6 @@ class Darcy1D(PDE):
         super().__init__(config)
         levels = (self.config.low, self.config.high) if self.config.law == "two_valued" else ()
         self.fields = (Field("a", "coefficient", levels=levels), Field("u", "solution"))
-        self.grid = Grid((Axis("x", self.config.n),))
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
         """The law, then what differs from the default."""
@@ -78,34 +75,20 @@ class Darcy1D(PDE):
         """The field is rough, a jump does not fade at all: the residual stays of the order of the source."""
         return 1.0
 
-    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        a = self._coefficient(indices, self.config.n, seed)
-        return torch.stack([a, torch.zeros_like(a)], 1)
-
-    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        factor = 1 if self.data == "discrete" else REFINEMENT
-        a = self._coefficient(indices, factor * (self.config.n - 1) + 1, seed)
-        return torch.stack([a, self._pressure(a)], 1)[..., ::factor]
-
-    def _coefficient(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
-        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+    def coefficient(self, indices: Sequence[int], points: int, *, seed: int) -> Tensor:
         c = self.config
         field = cosine_field(draw_normals(indices, (c.n - 1,), seed=seed), points)
         if c.law == "lognormal":
             return field.exp()
         return torch.where(field >= 0, field.new_tensor(c.high), field.new_tensor(c.low))
 
-    def solve(self, state: Tensor) -> Tensor:
-        a = state[:, 0].double()
+    def solution(self, coefficient: Tensor) -> Tensor:
+        a = coefficient
         if not (a > 0).all():
             row = int((a <= 0).any(1).nonzero()[0])
             raise UserError(
                 f"darcy_1d: a of sample {row} is not positive: its least value is {float(a[row].min()):.3g}"
             )
-        return torch.stack([state[:, 0], self._pressure(a).to(state)], 1)
-
-    def _pressure(self, a: Tensor) -> Tensor:
-        """u (b, m) at the nodes of a (b, m)."""
         faces, h = face_means(a, -1, self.config.faces), 1 / (a.shape[-1] - 1)
         supplied = self.config.source * h * torch.arange(faces.shape[-1], dtype=a.dtype, device=a.device)
         start = (supplied / faces).sum(1, keepdim=True) / (1 / faces).sum(1, keepdim=True)
@@ -117,15 +100,6 @@ class Darcy1D(PDE):
         flux = -face_means(a, -1, self.config.faces) * u.diff(dim=-1) / h
         diffusion = flux.diff(dim=-1) / h
         return {"diffusion": diffusion, "source": torch.full_like(diffusion, -self.config.source)}
-
-    def conditions(self, state: Tensor) -> dict[str, Tensor]:
-        return {"boundary": state[:, 1, [0, -1]]}
-
-    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        return (FixedEntries("boundary", two_ends(state, channel=1), state.new_zeros(())),)
-
-    def affine(self) -> bool:
-        return False
 
     def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
         x, row = self.grid.axes[0].coordinates, torch.arange(batch, dtype=torch.float64)[:, None]
