@@ -42,6 +42,7 @@ class Capabilities:
 
     Attributes:
         unconditional, observed: whether it can sample without and with observations.
+        noisy: whether the observations may have noise; they may not where they are hard constraints.
         trains: whether it needs ``fit``; its ``Config`` then has a field ``fit`` of type ``Fit``.
         exact_observations, exact_residual: met to round-off by its samples.
         deterministic: samples do not depend on the noise beyond the initial latent.
@@ -51,6 +52,7 @@ class Capabilities:
 
     unconditional: bool = True
     observed: bool = True
+    noisy: bool = True
     trains: bool = False
     exact_observations: bool = False
     exact_residual: bool = False
@@ -82,6 +84,8 @@ class Method(ABC):
             return "needs observations"
         if problem.observation is not None and not self.capabilities.observed:
             return "cannot use observations"
+        if problem.observation is not None and problem.observation.noise_std > 0 and not self.capabilities.noisy:
+            return "noisy data are no hard constraint"
         return None
 
     def build(self, prior: Denoiser, problem: Problem) -> nn.Module:

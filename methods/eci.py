@@ -55,7 +55,7 @@ class ECI(Iterative):
         "published": Config(mixing=5),
         "published_resampled": Config(resample=5),
     }
-    capabilities = Capabilities(exact_observations=True)
+    capabilities = Capabilities(noisy=False, exact_observations=True)
     references = ("cheng2025eci",)
     deviations = (
         "The flow is the shared prior's, an exact change of variables, instead of a network trained by functional "
@@ -66,11 +66,6 @@ class ECI(Iterative):
         "Variant `corrected` mixes with the noise that the flow itself implies instead of the first draw, projects "
         "to the nearest point in prior coordinates that meets all constraints, and visits the noise levels of EDM.",
     )
-
-    def skip(self, problem: Problem) -> str | None:
-        if problem.observation is not None and problem.observation.noise_std > 0:
-            return "noisy data are no hard constraint"
-        return super().skip(problem)
 
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:

@@ -42,7 +42,7 @@ class PCFM(Iterative):
         ),
     }
     references = ("utkarsh2025pcfm",)
-    capabilities = Capabilities(deterministic=True)
+    capabilities = Capabilities(noisy=False, deterministic=True)
     deviations = (
         "The flow is the shared prior's, an exact change of variables, instead of a network trained by functional "
         "flow matching; the nearest point is nearest in prior coordinates.",
@@ -53,11 +53,6 @@ class PCFM(Iterative):
         "Variants `corrected` and `equation` mix with the noise that the flow itself implies, not with the first draw, "
         "do not damp, visit the noise levels of EDM, and end in the projection that the code leaves to the caller.",
     )
-
-    def skip(self, problem: Problem) -> str | None:
-        if problem.observation is not None and problem.observation.noise_std > 0:
-            return "noisy data are no hard constraint"
-        return super().skip(problem)
 
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
