@@ -12,7 +12,7 @@ from matplotlib.patches import Circle
 from jensenbench.jensen import toy
 from jensenbench.registry import make_pde
 from jensenbench.reporting import style
-from jensenbench.reporting.jensen_findings import NAMES, is_affine, own_power
+from jensenbench.reporting.jensen_findings import NAMES, is_affine, largest_law, own_power
 from jensenbench.reporting.results import Frame
 
 HEIGHT = 3.6
@@ -67,8 +67,7 @@ def _split(ax: Axes, rows: Frame) -> None:
     rows = rows[rows["power"] == own_power(rows)]
     mine = rows[rows["law"] == rows["prior"]]
     derived, drawn = mine[mine["estimator"] == "tweedie"], mine[mine["estimator"] == "monte_carlo"]
-    law = rows[(rows["law"] == "empirical") & (rows["estimator"] == "empirical")]
-    law = law[law["law_states"] == law["law_states"].max()]
+    law = largest_law(rows)
     _curve(ax, derived, "denoised", "k", "empirical", "R(D)")
     for source, shown, line in (("derivatives", derived, "-"), ("empirical posterior", law, "--")):
         for column, colour in (("gap", "C2"), ("network", "C1")):
@@ -80,9 +79,7 @@ def _split(ax: Axes, rows: Frame) -> None:
 
 def _codecs(ax: Axes, rows: Frame) -> None:
     """The gap of the empirical law of all states in each codec: their noisy states differ."""
-    law = rows[(rows["law"] == "empirical") & (rows["estimator"] == "empirical")]
-    law = law[law["law_states"] == law["law_states"].max()]
-    for (power, part), colour in zip(law.groupby("power"), ("C4", "C2", "C5"), strict=False):
+    for (power, part), colour in zip(largest_law(rows).groupby("power"), ("C4", "C2", "C5"), strict=False):
         _curve(ax, part, "gap", colour, "empirical", f"codec power {power}")
     ax.set_title("gap J by codec")
 
@@ -107,8 +104,7 @@ def _curve(ax: Axes, rows: Frame, column: str, colour: object, estimator: str, n
 
 def _mark_collapse(ax: Axes, rows: Frame) -> None:
     """Grey the levels at which even the law of all states has collapsed."""
-    law = rows[(rows["estimator"] == "empirical") & (rows["power"] == own_power(rows))]
-    law = law[law["law_states"] == law["law_states"].max()].sort_values("sigma")
+    law = largest_law(rows[rows["power"] == own_power(rows)]).sort_values("sigma")
     collapsed, low = law[~law["usable"].astype(bool)], law["sigma"].min()
     if len(collapsed):
         ax.axvspan(0.8 * low, collapsed["sigma"].max(), color="0.94", linewidth=0, zorder=-1)
@@ -126,14 +122,8 @@ def draw_toy(out: Path) -> tuple[Path, Frame, Frame]:
     _toy_curves(axes[1], rows[rows["usable"].astype(bool)])
     for (weight, part), colour in zip(biases.groupby("weight"), ("C1", "C3"), strict=True):
         axes[2].plot(part["sigma"], part["bias"], color=colour, linewidth=1.1, label=f"λ = {weight:g}")
-        axes[2].plot(
-            part["sigma"],
-            part["first_order"],
-            color=colour,
-            linewidth=0.9,
-            ls=":",
-            label=f"λ = {weight:g}, first order",
-        )
+        first = f"λ = {weight:g}, first order"
+        axes[2].plot(part["sigma"], part["first_order"], color=colour, linewidth=0.9, linestyle=":", label=first)
     axes[2].set(xscale="log", yscale="log", xlabel="noise level σ", ylabel="rms distance")
     axes[2].set_title("optimum with λ|R(D)|²: its bias")
     for ax in axes:

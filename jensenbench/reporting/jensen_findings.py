@@ -28,9 +28,9 @@ def usable(rows: Frame) -> Frame:
     return rows[(rows["power"] == own_power(rows)) & rows["usable"].astype(bool)]
 
 
-def largest_law(shown: Frame) -> Frame:
+def largest_law(rows: Frame) -> Frame:
     """Rows of the empirical posterior of all states."""
-    law = shown[shown["estimator"] == "empirical"]
+    law = rows[rows["estimator"] == "empirical"]
     return law[law["law_states"] == law["law_states"].max()]
 
 
