@@ -123,7 +123,7 @@ def _chain_arguments(parser: argparse.ArgumentParser) -> None:
     for path in ("tier", "data", "observations"):
         parser.add_argument(f"--{path}", type=Path, required=True)
     parser.add_argument("--pde", required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/published/posteriors"))
+    parser.add_argument("--out", type=Path, help="folder of the files (default: that of the published ones)")
     parser.add_argument("--state-dir", type=Path, default=Path("results/posteriors/chains"), help="of killed runs")
     parser.add_argument("--task", help="label of one task (default: all with noise)")
     parser.add_argument("--instances", type=int, help="number of instances (default: all)")
@@ -328,10 +328,11 @@ def _reference_posterior(options: argparse.Namespace) -> None:
     from jensenbench.config import read_tier
     from jensenbench.references.chains import ChainSettings
     from jensenbench.stages import reference_posterior
+    from jensenbench.store import POSTERIORS
 
     reference_posterior.run(
         tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
-        out=options.out, state_dir=options.state_dir, task=options.task, instances=options.instances,
+        out=options.out or POSTERIORS, state_dir=options.state_dir, task=options.task, instances=options.instances,
         settings=ChainSettings(options.sampler, options.chains, options.warmup, options.steps),
     )  # fmt: skip
 

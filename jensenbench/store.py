@@ -27,6 +27,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 METRIC_COLUMNS = ("run_id", "instance", "draw", "sigma", "metric", "unit", "value")
 TIMING_COLUMNS = (*RUN_KEYS, "stage", "seconds", "peak_mib", "device", "host", "finished")
+POSTERIORS = Path("results/published/posteriors")  # reference posteriors, below the root
 SPLITS = ("train", "validation", "test", "reference")
 
 

@@ -26,7 +26,13 @@ POSTERIOR_DRAWS = 128  # of each instance, with which draws of methods are compa
 
 
 class Posterior(Protocol):
-    """The law of the fields of all instances of a task given their data."""
+    """The law of the fields of all instances of a task given their data.
+
+    ``note`` says which instances have none, and why.
+    """
+
+    @property
+    def note(self) -> str: ...
 
     @property
     def mean(self) -> Tensor: ...
@@ -121,24 +127,19 @@ def _posterior(
 def optimum(setting: ControlSetting, task: str, posterior: Posterior) -> Optimum:
     """Posterior mean, std and draws of all instances."""
     draws = [posterior.sample(_noise(setting, task, f"optimum-{draw}")) for draw in range(POSTERIOR_DRAWS)]
-    return Optimum(posterior.mean, posterior.std, torch.stack(draws, 1), _note(posterior))
+    return Optimum(posterior.mean, posterior.std, torch.stack(draws, 1), posterior.note)
 
 
 def posterior_controls(setting: ControlSetting, posteriors: Mapping[str, Posterior]) -> Iterator[Control]:
     """The posterior's mean, and as many of its draws as the methods have; the reason where an instance has none."""
     for task, posterior in posteriors.items():
-        if note := _note(posterior):
-            yield Control("posterior_mean", task, None, note)
-            yield Control("posterior_draw", task, None, note)
+        if posterior.note:
+            yield Control("posterior_mean", task, None, posterior.note)
+            yield Control("posterior_draw", task, None, posterior.note)
             continue
         yield Control("posterior_mean", task, posterior.mean[:, None])
         draws = [posterior.sample(_noise(setting, task, draw)) for draw in range(setting.draws[task])]
         yield Control("posterior_draw", task, torch.stack(draws, 1))
-
-
-def _note(posterior: Posterior) -> str:
-    """Which instances have no posterior, and why."""
-    return posterior.note if isinstance(posterior, SampledPosterior | EmpiricalPosterior) else ""
 
 
 def _noise(setting: ControlSetting, task: str, draw: int | str) -> KeyedNoise:

@@ -9,8 +9,8 @@ from scipy import stats
 from torch import Tensor
 
 from jensenbench.errors import UserError
+from jensenbench.priors.empirical import FEWEST_STATES
 
-LEAST_ESS = 5.0  # a posterior on fewer states has collapsed
 LEAST_DRAWS = 4  # two halves, each with a variance
 SQUARES = ("gap", "denoised", "posterior", "network")
 
@@ -88,7 +88,7 @@ def summary(found: Found) -> dict[str, Any]:
         row[f"{name}_error"] = error
     row["loss_gap"], row["loss_gap_error"] = mean_and_error(found.loss_gap)
     row["ess"] = float(found.ess.median())
-    row["usable"] = row["ess"] >= LEAST_ESS
+    row["usable"] = row["ess"] >= FEWEST_STATES
     return row | {"states": len(found.gap)}
 
 

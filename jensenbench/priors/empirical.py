@@ -10,6 +10,7 @@ from torch import Tensor
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UserError
 
+FEWEST_STATES = 5.0  # effective ones, below which a posterior has collapsed and says nothing of the law behind them
 CHUNK = 2**22  # entries of the states that are held in float64 at a time
 
 

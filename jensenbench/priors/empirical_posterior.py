@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.noise import Noise
-from jensenbench.priors.empirical import EmpiricalPrior, effective_states
+from jensenbench.noise import Noise, choose
+from jensenbench.priors.empirical import FEWEST_STATES, EmpiricalPrior, effective_states
 from jensenbench.problem import MaskObservation, Problem
-
-FEWEST = 5.0  # effective states below which a posterior has collapsed and says nothing about the law behind the states
 
 
 class EmpiricalPosterior:
@@ -31,19 +29,17 @@ class EmpiricalPosterior:
         flat = self._states.flatten(1)
         self.weights = _weights(data, flat, problem.scale.double())
         self.effective = effective_states(self.weights) if data.noise_std else torch.zeros(len(data.mask)).double()
-        self._usable = self.effective >= FEWEST
+        self._usable = self.effective >= FEWEST_STATES
         mean = self.weights @ flat
         square = torch.stack([row @ (flat - m).square() for row, m in zip(self.weights, mean, strict=True)])
         self.mean, self.std = self._fields(mean), self._fields(square.sqrt())
         poor = (~self._usable).nonzero().flatten().tolist()
         few = ", ".join(f"instance {i} with {float(self.effective[i]):.1f} effective states" for i in poor)
-        self.note = f"posterior unusable (fewer than {FEWEST:.0f}): {few}" if poor else ""
+        self.note = f"posterior unusable (fewer than {FEWEST_STATES:.0f}): {few}" if poor else ""
 
     def sample(self, noise: Noise) -> Tensor:
         """One of the states a row, by the weights, (b, C, *grid)."""
-        uniform = torch.special.ndtr(noise((1,)).double())
-        chosen = torch.searchsorted(self.weights.cumsum(1), uniform)[:, 0].clamp(max=len(self._states) - 1)
-        return self._fields(self._states[chosen].flatten(1))
+        return self._fields(self._states[choose(self.weights, noise((1,))[:, 0])].flatten(1))
 
     def _fields(self, flat: Tensor) -> Tensor:
         """Rows on the grid; NaN where the posterior is unusable."""

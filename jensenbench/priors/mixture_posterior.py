@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.noise import Noise
+from jensenbench.noise import Noise, choose
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.problem import MaskObservation, Problem
 
@@ -16,6 +16,8 @@ class MixturePosterior:
 
     ``mean`` and ``std`` are (b, C, *grid) in physical units; exact data are met exactly.
     """
+
+    note: str = ""
 
     def __init__(self, problem: Problem, prior: MixturePrior):
         data = problem.observation
@@ -48,8 +50,7 @@ class MixturePosterior:
         """One exact draw a row, (b, C, *grid)."""
         shape = self.width.shape[1:]
         normals = noise((1 + shape.numel(),)).double()
-        uniform = torch.special.ndtr(normals[:, :1])
-        component = torch.searchsorted(self.weights.cumsum(1), uniform)[:, 0].clamp(max=self.weights.shape[1] - 1)
+        component = choose(self.weights, normals[:, 0])
         chosen = self.means[torch.arange(len(component)), component]
         return chosen + self.width * normals[:, 1:].reshape(-1, *shape)
 

@@ -32,6 +32,8 @@ class GaussianPosterior:
     met exactly; without an observation the posterior is the prior, with one row.
     """
 
+    note: str = ""
+
     def __init__(self, problem: Problem, mean: Tensor, factor: Tensor):
         self._shape, self._problem = tuple(mean.shape), problem
         self._centre = problem.decode(mean[None]).flatten()

@@ -13,8 +13,9 @@ from jensenbench.problem import MaskObservation
 from jensenbench.provenance import ROOT
 from jensenbench.references.files import ReferencePosterior
 from jensenbench.references.latent import load_latent
+from jensenbench.store import POSTERIORS
 
-PUBLISHED = ROOT / "results" / "published" / "posteriors"
+PUBLISHED = ROOT / POSTERIORS
 
 
 class SampledPosterior:

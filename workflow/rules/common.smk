@@ -15,7 +15,7 @@ sys.path.insert(0, str(workflow.basedir))
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.gpus import count_gpus
 from jensenbench.plan import load_plan
-from jensenbench.store import Layout, write_text
+from jensenbench.store import POSTERIORS, Layout, write_text
 
 ATTEMPTS = 3
 RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0  # inside a Slurm job, trying again is the submitter's part
@@ -176,7 +176,7 @@ def samples_of_evaluation(wildcards: Namedlist) -> list[str]:
 
 def references_of_evaluation(wildcards: Namedlist) -> list[str]:
     """Published reference posteriors of an evaluation's PDE."""
-    return sorted(map(str, Path("results/published/posteriors", wildcards.pde).glob("*/*.safetensors")))
+    return sorted(map(str, Path(POSTERIORS, wildcards.pde).glob("*/*.safetensors")))
 
 
 def tuning_files(name: str) -> list[str]:
