@@ -28,6 +28,12 @@ class Expansion:
         return flat.reshape(*flat.shape[:-1], side, side)
 
 
+def check_modes(n: int, modes: int) -> None:
+    """Refuse a number of modes that n × n nodes don't have."""
+    if not 0 < modes <= n * n:
+        raise UserError(f"modes = {modes}, n = {n}: modes must lie between 1 and the {n * n} nodes; use more nodes")
+
+
 @lru_cache(maxsize=8)
 def expand(n: int, length: float, modes: int) -> Expansion:
     """The first ``modes`` eigenpairs on n × n nodes of the unit square.
@@ -36,8 +42,7 @@ def expand(n: int, length: float, modes: int) -> Expansion:
     the double eigenvalues between them, so that eigenvectors are determined up to a sign, which makes their
     largest entry positive in the quarter at the origin.
     """
-    if not 0 < modes <= n * n:
-        raise UserError(f"modes = {modes}, n = {n}: must lie between 1 and the {n * n} nodes; use more nodes")
+    check_modes(n, modes)
     values, vectors = [], []
     for parity in PARITIES:
         eigenvalues, eigenvectors = _block_modes(n, length, parity, modes)

@@ -16,7 +16,7 @@ from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
 from pdes._diffusion import solve_closed
 from pdes._grf import Array, draw_normals
-from pdes._kle import Expansion, expand
+from pdes._kle import Expansion, check_modes, expand
 from pdes._least_squares import GENERATORS
 from pdes._neumann import corner_wells, mean_of_nodes, net_outflow, node_weights
 from pdes._square import separable_wave
@@ -80,6 +80,7 @@ class DarcyCorner(PDE):
 
     def __init__(self, config: DarcyCornerConfig | None = None):
         super().__init__(config)
+        check_modes(self.config.n, self.config.modes)
         self.fields = (Field("K", "coefficient"), Field("p", "solution"))
         self.grid = Grid((Axis("x", self.config.n), Axis("y", self.config.n)))
 

@@ -99,9 +99,9 @@ def test_any_size_of_a_constant_gives_sound_data_or_one_line(pair, exponent, neg
         assert_one_line(message, name, value)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(NAMES), st.integers(-2, 20))
-def test_any_grid_odd_or_tiny_gives_data_at_their_floor_or_is_refused(name, n):
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", range(-2, 21))
+def test_a_grid_odd_or_tiny_gives_data_at_their_floor_or_is_refused(name, n):
     message = built(name, n=n)
     if message:
         assert "n = " in message
