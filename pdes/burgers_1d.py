@@ -44,6 +44,7 @@ class Burgers1D(Interval):
     name: ClassVar[str] = "burgers_1d"
     Config: ClassVar[type] = Burgers1DConfig
     floor: ClassVar[float] = 1e-10
+    least_n: ClassVar[int] = 7  # below it Newton's method fails on some sources of the law, at the default ν
     references: ClassVar[tuple[str, ...]] = ("cole1951quasilinear",)
 
     def __init__(self, config: Burgers1DConfig | None = None):
