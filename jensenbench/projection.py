@@ -56,20 +56,22 @@ def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: 
     rest, slope = target, at.pull(target)
     step, direction, steepness = torch.zeros_like(slope), slope, _squares(slope)
     goal, rounding = tolerance**2 * _squares(target), (ROUNDING * torch.finfo(target.dtype).eps) ** 2
-    rounding = rounding * steepness / _squares(target)
+    largest = steepness / _squares(target)  # of the squares of J's gains on the way, at most |J|²
     active = (_squares(rest) > goal) & (steepness > 0)
     for _ in range(iterations):
         if not active.any():
             break
         image = at.push(direction)
-        length = torch.where(active, steepness / (_squares(image) + damping * _squares(direction)), 0.0)
+        gained, travelled = _squares(image), _squares(direction)
+        largest = torch.where(active, torch.maximum(largest, gained / travelled), largest)
+        length = torch.where(active, steepness / (gained + damping * travelled), 0.0)
         step = step + per_row(length, step) * direction
         rest = rest - per_row(length, rest) * image
         slope = at.pull(rest) - damping * step
         before, steepness = steepness, torch.where(active, _squares(slope), steepness)
         follow = slope + per_row(steepness / before, slope) * direction
         direction = torch.where(per_row(active, slope), follow, direction)
-        active = active & (_squares(rest) > goal) & (steepness > rounding * _squares(rest))
+        active = active & (_squares(rest) > goal) & (steepness > rounding * largest * _squares(rest))
     return Shortest(step, _squares(rest) <= goal)
 
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,6 +28,7 @@ def circle(x: Tensor) -> Tensor:
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6), rank=st.integers(1, 5), rows=st.integers(1, 7))
+@example(seed=126308, rank=2, rows=3)  # a target almost orthogonal to what J reaches
 def test_one_step_is_the_pseudo_inverse_whatever_the_rank(seed, rank, rows):
     """Redundant and contradicting rows too: then it is the shortest least-squares step."""
     matrix = normal(rows, rank, seed=seed) @ normal(rank, 6, seed=seed + 1)
