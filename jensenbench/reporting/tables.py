@@ -213,14 +213,17 @@ def floors(group: Group) -> Iterator[str]:
         yield f"Residual of the data: {format_value(data.floor)}; of the data rounded to float32: {rounded}."
 
 
-def page(results: Results, tables: Sequence[Table], methods: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole of ``tables.md``; ``methods`` is the catalog's part about methods."""
+def page(
+    results: Results, tables: Sequence[Table], methods: Mapping[str, Mapping[str, Any]], *, calibration: str = ""
+) -> str:
+    """The whole of ``tables.md``; ``methods`` is the catalog's part about methods, ``calibration`` a section."""
     used = sorted(set(results.runs["method"]) - {CONTROL})
     deviations = {name: methods[name]["deviations"] for name in used if methods.get(name, {}).get("deviations")}
     parts = [f"# Results of the tier `{results.tier}`", provenance(results), LEGEND, absent(results)]
     for number, title in SECTIONS.items():
         chosen = [markdown(table, footnotes=list(deviations)) for table in tables if table.labels["table"] == number]
         parts += [f"## {title}", *chosen] if chosen else []
+        parts += ["## Calibration", calibration] if calibration and number == "4" else []
     parts += ["## How the methods deviate from their papers"] * bool(deviations)
     parts += [f"[^{name}]: `{name}`: {' '.join(sentences)}" for name, sentences in deviations.items()]
     return "\n\n".join(parts) + "\n"
