@@ -17,7 +17,7 @@ from jensenbench.problem import MaskObservation
 CALIBRATION_DRAWS = 4  # fewer draws say nothing about a spread
 TABLED = (0.5, 0.9)  # levels of the central intervals that tables show
 LEVELS = tuple(percent / 100 for percent in PERCENT)  # and of a curve: about as many as eight draws tell apart
-CERTAIN = 1e-6  # exact posterior std, in units of the field's, below which an entry is known
+CERTAIN = 1e-6  # in units of a field's std: an entry with a smaller spread is known, smaller differences are rounding
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,24 @@ def coverage_name(level: float) -> str:
 
 
 def coverages(draws: Tensor, truth: Tensor, unknown: Tensor, levels: Sequence[float]) -> dict[float, Tensor]:
-    """Share (I,) of unknown entries of the truth (I, C, P) inside the central intervals of draws (I, K, C, P)."""
+    """Share (I,) of unknown entries of the truth (I, C, P) inside the central intervals of draws (I, K, C, P).
+
+    Both in units of each field's std.
+    """
     low, high = rank_interval(draws, truth)
     mask = unknown.flatten(1)
     return {level: masked_mean(coverage(low, high, level).flatten(1), mask) for level in levels}
 
 
 def rank_interval(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the truth's probability bin among K draws: [r, r' + 1]/(K + 1), r to r' its tied ranks."""
+    """Ends of the truth's probability bin among K draws: [r, r' + 1]/(K + 1), r to r' its tied ranks.
+
+    Fields in units of their std; what differs by less than ``CERTAIN`` is tied, so that rounding decides nothing where
+    the data determine an entry.
+    """
     size = draws.shape[1] + 1
-    below = (draws < truth[:, None]).sum(1)
-    not_above = (draws <= truth[:, None]).sum(1)
+    below = (draws < truth[:, None] - CERTAIN).sum(1)
+    not_above = (draws <= truth[:, None] + CERTAIN).sum(1)
     return below.double() / size, (not_above + 1).double() / size
 
 

@@ -99,16 +99,15 @@ def _figure(rows: Frame, prefix: str, title: str) -> Figure:
 
 
 def _panel(ax: Axes, here: Frame, everywhere: Frame) -> None:
-    """Curves of one task, methods beside one another at each level so that their intervals do not hide them."""
+    """Curves of one task; grey below what truths outside all draws score."""
     ax.plot([0, 1], [0, 1], color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    least = here.drop_duplicates("level").sort_values("level")
-    ax.fill_between(least["level"], 0, least["least"], color="0.9", linewidth=0, zorder=-1)
-    methods = list(here.groupby(["method", "variant"], sort=False))
-    for place, ((method, variant), part) in enumerate(methods):
-        shift = 0.06 * (place / max(len(methods) - 1, 1) - 0.5)
+    levels, fewest = np.linspace(0, 1, 101), int(here["draws"].min())
+    least = [least_coverage(fewest, level) for level in levels]
+    ax.fill_between(levels, 0, least, color="0.9", linewidth=0, zorder=-1)
+    for (method, variant), part in here.groupby(["method", "variant"], sort=False):
         ends = np.array([part["share"] - part["low"].clip(lower=0), part["high"].clip(upper=1) - part["share"]])
         ax.errorbar(
-            part["level"] + shift, part["share"], yerr=np.maximum(np.nan_to_num(ends), 0), linewidth=0.8,
+            part["level"], part["share"], yerr=np.maximum(np.nan_to_num(ends), 0), linewidth=0.8,
             elinewidth=0.6, markersize=3.5, markeredgecolor="white", markeredgewidth=0.3,
             **_look(everywhere, str(method), str(variant)),
         )  # fmt: skip

@@ -11,6 +11,8 @@ from jensenbench.reporting import (
     cost,
     evidence_figures,
     figures,
+    jensen,
+    jensen_summary,
     priors,
     questions,
     tables,
@@ -45,7 +47,10 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
     calibrated = calibration.section(found, list(calibration.write_figures(found, out / "figures")))
-    text = tables.page(found, made, registry.catalog()["methods"], calibration=calibrated)
+    curves = jensen.curves_of(found)
+    jensen_summary.write_table(curves, out / "tables")
+    sections = {"Calibration": calibrated, jensen_summary.TITLE: jensen_summary.section(curves)}
+    text = tables.page(found, made, registry.catalog()["methods"], sections=sections)
     store.write_text(out / "tables.md", text)
     if found.settings.get("publish") is True and out.resolve() == ROOT / "reports":
         _update_readme(found)
