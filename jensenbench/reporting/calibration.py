@@ -24,6 +24,7 @@ COUNTED = {TRUTH: "truths", POSTERIOR: "posterior draws"}
 EXACT = "posterior_draw"  # the control that is calibrated by construction
 TOLD = 0.9  # the level that sentences are about
 COLUMNS = ("task", "method", "variant", "draws", "level", "share", "low", "high", "n_ok", "n", "least")
+ROUNDING = 1e-9  # shares that differ by less are equal
 PANEL = 1.9  # inches
 ACROSS = 4  # panels in a row
 
@@ -158,11 +159,12 @@ def sentences(rows: Frame, prefix: str = TRUTH) -> Iterator[str]:
             for word in (NARROW, WIDE)
         ]
         rest = int((readings == NEITHER).sum())
-        said.append(f"not separated from {TOLD:.0%}: {rest} of {len(methods)}")
+        said.append(f"not separated from it: {rest} of {len(methods)}")
         said += [f"draws of the posterior itself {_number(row)}" for row in exact.to_dict("records")]
         draws = ", ".join(str(count) for count in sorted(set(here["draws"])))
         least = format_value(here["least"].max())
-        yield f"{task}, {draws} draws ({COUNTED[prefix]} outside all of them read {least}): {'; '.join(said)}."
+        outside = f"{COUNTED[prefix]} outside all of them read {least}"
+        yield f"{task}, {draws} draws ({outside}), against {100 * TOLD:.0f} %: {'; '.join(said)}."
 
 
 NARROW, WIDE, NEITHER = "over-confident", "under-confident", "not separated"
@@ -170,7 +172,8 @@ NARROW, WIDE, NEITHER = "over-confident", "under-confident", "not separated"
 
 def readings_of(rows: Frame) -> Frame:
     """Over-confident where the whole interval of the share lies below the level, under-confident above it."""
-    readings = np.where(rows["high"] < rows["level"], NARROW, np.where(rows["low"] > rows["level"], WIDE, NEITHER))
+    below, above = rows["high"] < rows["level"] - ROUNDING, rows["low"] > rows["level"] + ROUNDING
+    readings = np.where(below, NARROW, np.where(above, WIDE, NEITHER))
     return pd.Series(readings, index=rows.index, dtype=str)
 
 
@@ -193,5 +196,6 @@ INTRODUCTION = """Share of unknown pixels of the truth inside the central interv
 level of the interval; bars are 95 % intervals over the instances. Ranks are spread over their probability bins, so that
 a calibrated method lies on the dashed line whatever its number of draws; few draws cannot tell how far outside a truth
 is, and nothing can be read in the grey below what truths outside all of them score. A method whose whole interval lies
-below the line is over-confident, above it under-confident. Where the data determine the rest, a share says whether
-errors are larger than the spread of the draws, no more. Against a posterior, its draws take the place of the truth."""
+below the line is over-confident, above it under-confident. Differences below 1e-6 of a field's std are ties; where the
+data determine the rest, as in `forward`, a share says whether errors are larger than the spread of the draws, no more.
+Against a posterior, its draws take the place of the truth, and only what the data leave uncertain counts."""

@@ -141,3 +141,37 @@ def test_methods_of_one_draw_are_left_out_and_named(results, tmp_path):
 def test_a_tier_without_draws_has_no_section(tmp_path):
     plain = load_results(*build(tmp_path))
     assert calibration.section(plain, list(calibration.write_figures(plain, tmp_path / "figures"))) == ""
+
+
+def test_rounding_says_nothing_about_an_entry_that_is_known():
+    """Draws and truth that differ by rounding alone are exchangeable whatever the sign of their differences."""
+    value, unknown = normal(3, 1, PIXELS, seed=1), torch.ones(3, 1, PIXELS, dtype=torch.bool)
+    draws = value[:, None] * (1 + 1e-14 * normal(3, 8, 1, PIXELS, seed=2).abs())
+    for level, share in acc.coverages(draws, value, unknown, acc.LEVELS).items():
+        assert torch.allclose(share, torch.full((3,), level, dtype=torch.float64))
+
+
+def test_coverage_ignores_the_units_of_the_fields():
+    fields, exact, unknown = normal(2, 8, 2, 4, 4, seed=1), normal(2, 6, 2, 4, 4, seed=2), torch.ones(2, 2, 16).bool()
+    units = torch.tensor([1e-9, 1e6], dtype=torch.float64)
+    scaled = [states * units[:, None, None] for states in (fields, exact)]
+    here, there = against_draws(fields, exact, unknown, torch.ones(2)), against_draws(*scaled, unknown, units)
+    for level in acc.LEVELS:
+        name = f"posterior_{acc.coverage_name(level)}"
+        assert torch.allclose(here[name], there[name])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reading"),
+    [
+        (0.7, 0.85, calibration.NARROW),
+        (0.95, 0.99, calibration.WIDE),
+        (0.8, 0.95, calibration.NEITHER),
+        (0.9 - 1e-15, 0.9 - 1e-15, calibration.NEITHER),
+        (np.nan, np.nan, calibration.NEITHER),
+    ],
+)
+def test_a_reading_needs_the_whole_interval_on_one_side(low, high, reading):
+    """Rounding, and one instance without an interval, separate nothing."""
+    rows = pd.DataFrame({"level": [0.9], "low": [low], "high": [high]})
+    assert calibration.readings_of(rows).tolist() == [reading]
