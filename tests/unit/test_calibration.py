@@ -154,8 +154,8 @@ def test_rounding_says_nothing_about_an_entry_that_is_known():
 def test_coverage_ignores_the_units_of_the_fields():
     fields, exact, unknown = normal(2, 8, 2, 4, 4, seed=1), normal(2, 6, 2, 4, 4, seed=2), torch.ones(2, 2, 16).bool()
     units = torch.tensor([1e-9, 1e6], dtype=torch.float64)
-    scaled = [states * units[:, None, None] for states in (fields, exact)]
-    here, there = against_draws(fields, exact, unknown, torch.ones(2)), against_draws(*scaled, unknown, units)
+    mine, theirs = (states * units[:, None, None] for states in (fields, exact))
+    here, there = against_draws(fields, exact, unknown, torch.ones(2)), against_draws(mine, theirs, unknown, units)
     for level in acc.LEVELS:
         name = f"posterior_{acc.coverage_name(level)}"
         assert torch.allclose(here[name], there[name])
