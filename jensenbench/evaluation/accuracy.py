@@ -4,16 +4,20 @@ Public entries take fields (I, K, C, *grid): instances, draws, channels. The for
 on flattened grids, (..., C, P).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from jensenbench.evaluation.metrics import PERCENT
 from jensenbench.pde import PDE, Field
 from jensenbench.problem import MaskObservation
 
 CALIBRATION_DRAWS = 4  # fewer draws say nothing about a spread
-CERTAIN = 1e-6  # exact posterior std, in units of the field's, below which an entry is known
+TABLED = (0.5, 0.9)  # levels of the central intervals that tables show
+LEVELS = tuple(percent / 100 for percent in PERCENT)  # and of a curve: about as many as eight draws tell apart
+CERTAIN = 1e-6  # in units of a field's std: an entry with a smaller spread is known, smaller differences are rounding
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class Optimum:
         return observed.unknown & (self.std.flatten(2) > CERTAIN * field_std.double()[:, None])
 
 
-def accuracy(pde: PDE, fields: Tensor, observed: Observed, field_std: Tensor) -> dict[str, Tensor]:
-    """All metrics of fields (I, K, C, *grid) against the truth."""
+def accuracy(
+    pde: PDE, fields: Tensor, observed: Observed, field_std: Tensor, levels: Sequence[float] = TABLED
+) -> dict[str, Tensor]:
+    """All metrics of fields (I, K, C, *grid) against the truth; coverage at ``levels``."""
     draws, truth, std = fields.flatten(3), observed.truth.flatten(2), field_std.double()[:, None]
     values = {
         **by_field(pde, "rel_l2", relative_error(draws, truth[:, None])),
@@ -64,7 +70,7 @@ def accuracy(pde: PDE, fields: Tensor, observed: Observed, field_std: Tensor) ->
         "data_misfit": data_misfit(draws, observed.observation, std),
     }
     if draws.shape[1] >= CALIBRATION_DRAWS:
-        values |= calibration(draws / std, truth / std, observed.unknown)
+        values |= calibration(draws / std, truth / std, observed.unknown, levels)
     return values
 
 
@@ -135,27 +141,41 @@ def data_misfit(draws: Tensor, observation: MaskObservation, std: Tensor) -> Ten
     return masked_mean(misfit.square().mean(1).flatten(1), observation.mask.bool().flatten(1)).sqrt()
 
 
-def calibration(draws: Tensor, truth: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+def calibration(draws: Tensor, truth: Tensor, unknown: Tensor, levels: Sequence[float] = TABLED) -> dict[str, Tensor]:
     """Coverage of central intervals and the spread–skill ratio over unknown entries, one value an instance."""
-    unknown, count = unknown.flatten(1), draws.shape[1]
-    low, high = rank_interval(draws, truth)
     finite = torch.isfinite(draws).flatten(1).all(1)
-    values = {
-        f"coverage_{round(100 * level)}": torch.where(
-            finite, masked_mean(coverage(low, high, level).flatten(1), unknown), torch.nan
-        )
-        for level in (0.5, 0.9)
-    }
+    shares = coverages(draws, truth, unknown, levels)
+    values = {coverage_name(level): torch.where(finite, share, torch.nan) for level, share in shares.items()}
+    unknown, count = unknown.flatten(1), draws.shape[1]
     variance = masked_mean(draws.var(1).flatten(1), unknown)
     error = masked_mean((draws.mean(1) - truth).square().flatten(1), unknown)
     return {**values, "spread_skill": (variance * (count + 1) / count / error).sqrt()}
 
 
+def coverage_name(level: float) -> str:
+    """Metric of the coverage at a level."""
+    return f"coverage_{round(100 * level)}"
+
+
+def coverages(draws: Tensor, truth: Tensor, unknown: Tensor, levels: Sequence[float]) -> dict[float, Tensor]:
+    """Share (I,) of unknown entries of the truth (I, C, P) inside the central intervals of draws (I, K, C, P).
+
+    Both in units of each field's std.
+    """
+    low, high = rank_interval(draws, truth)
+    mask = unknown.flatten(1)
+    return {level: masked_mean(coverage(low, high, level).flatten(1), mask) for level in levels}
+
+
 def rank_interval(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the truth's probability bin among K draws: [r, r' + 1]/(K + 1), r to r' its tied ranks."""
+    """Ends of the truth's probability bin among K draws: [r, r' + 1]/(K + 1), r to r' its tied ranks.
+
+    Fields in units of their std; what differs by less than ``CERTAIN`` is tied, so that rounding decides nothing where
+    the data determine an entry.
+    """
     size = draws.shape[1] + 1
-    below = (draws < truth[:, None]).sum(1)
-    not_above = (draws <= truth[:, None]).sum(1)
+    below = (draws < truth[:, None] - CERTAIN).sum(1)
+    not_above = (draws <= truth[:, None] + CERTAIN).sum(1)
     return below.double() / size, (not_above + 1).double() / size
 
 
@@ -168,6 +188,11 @@ def coverage(low: Tensor, high: Tensor, level: float) -> Tensor:
     tail = (1 - level) / 2
     overlap = high.clamp(max=1 - tail) - low.clamp(min=tail)
     return overlap.clamp(min=0) / (high - low)
+
+
+def least_coverage(count: int, level: float) -> float:
+    """What truths outside all ``count`` draws score: their bin of 1/(count + 1) reaches into a wide interval."""
+    return max(0.0, 1 - (1 - level) / 2 * (count + 1))
 
 
 def oracle(pde: PDE, fields: Tensor, observed: Observed, optimum: Optimum, field_std: Tensor) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ Scope = Literal["draw", "instance", "set"]
 
 SERVICES = ("pasted", "solved", "newton1", "newton3")
 BOOTSTRAP = "bootstrap"
+PERCENT = (10, 30, 50, 70, 90)  # levels of coverage
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ METRICS: Mapping[str, Metric] = {
         ),
         Metric("error_rate_mean", "error_rate of the mean over the draws", transform="log_count"),
         Metric("crps", "mean over unknown pixels of mean|xᵢ − y| − Σᵢⱼ|xᵢ − xⱼ|/(2K(K−1))", "std"),
-        _level("coverage_50", "share of unknown pixels inside the central 50 % of the draws", target=0.5),
-        _level("coverage_90", "share of unknown pixels inside the central 90 % of the draws", target=0.9),
+        *(
+            _level(f"coverage_{q}", f"share of unknown pixels inside the central {q} % of the draws", target=q / 100)
+            for q in PERCENT
+        ),
         _ratio("spread_skill", "√((K+1)/K · mean var)/rms error of the mean, unknown pixels"),
         Metric("data_misfit", "rms of û − values over the observed entries", "std", None),
         _distance("mmse", "mean over pixels of (mean_gen − mean_ref)² − var_gen/n − var_ref/m", "std²"),
@@ -100,8 +103,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("posterior_mean_error", "‖mean of the draws − exact posterior mean‖/‖exact posterior mean‖"),
         _ratio("posterior_std_ratio", "√(Σ var of the draws/Σ exact posterior var), unknown pixels"),
         Metric("posterior_w2", "sliced_w2 of an instance's draws and draws of its posterior", "std"),
-        _level("posterior_coverage_50", "coverage_50 with posterior draws in the place of the truth", target=0.5),
-        _level("posterior_coverage_90", "coverage_90 with posterior draws in the place of the truth", target=0.9),
+        *(
+            _level(f"posterior_coverage_{q}", f"coverage_{q} with posterior draws for the truth", target=q / 100)
+            for q in PERCENT
+        ),
         Metric("error_over_optimum", "rel_l2_mean over that of the exact posterior mean"),
     )
 }

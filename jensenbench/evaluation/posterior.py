@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from jensenbench.evaluation.accuracy import coverage, masked_mean, rank_interval
+from jensenbench.evaluation.accuracy import LEVELS, coverage_name, coverages
 from jensenbench.evaluation.sets import ordered, project, random_directions, sliced_w2, unit_channels
-
-LEVELS = (0.5, 0.9)
 
 
 def against_draws(fields: Tensor, exact: Tensor, unknown: Tensor, field_std: Tensor) -> dict[str, Tensor]:
@@ -22,7 +20,8 @@ def against_draws(fields: Tensor, exact: Tensor, unknown: Tensor, field_std: Ten
     for i in finite.nonzero().flatten().tolist():
         values["posterior_w2"][i] = _distance(fields[i], exact[i], field_std)
     if fields.shape[1] > 1:
-        values |= _coverage(fields.double().flatten(3), exact.flatten(3), unknown, finite)
+        mine, theirs = (states.double().flatten(3) / field_std.double()[:, None] for states in (fields, exact))
+        values |= _coverage(mine, theirs, unknown, finite)
     return values
 
 
@@ -34,13 +33,12 @@ def _distance(draws: Tensor, exact: Tensor, field_std: Tensor) -> Tensor:
 
 
 def _coverage(draws: Tensor, exact: Tensor, unknown: Tensor, finite: Tensor) -> dict[str, Tensor]:
-    """Mean over posterior draws (I, n, C, P) of their coverage by the method's (I, K, C, P)."""
+    """Mean over posterior draws (I, n, C, P) of their coverage by the method's (I, K, C, P), in std."""
     totals = {level: torch.zeros(draws.shape[0], dtype=torch.float64) for level in LEVELS}
     for truth in exact.unbind(1):
-        low, high = rank_interval(draws, truth)
-        for level, total in totals.items():
-            total += masked_mean(coverage(low, high, level).flatten(1), unknown.flatten(1))
+        for level, share in coverages(draws, truth, unknown, LEVELS).items():
+            totals[level] += share
     return {
-        f"posterior_coverage_{round(100 * level)}": torch.where(finite, total / exact.shape[1], torch.nan)
+        f"posterior_{coverage_name(level)}": torch.where(finite, total / exact.shape[1], torch.nan)
         for level, total in totals.items()
     }

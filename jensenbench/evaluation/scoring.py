@@ -1,6 +1,6 @@
 """All metrics of one run: as returned, and after each service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jensenbench.codec import Codec
 from jensenbench.dataset import Dataset
-from jensenbench.evaluation.accuracy import Observed, Optimum, accuracy, oracle
+from jensenbench.evaluation.accuracy import LEVELS, TABLED, Observed, Optimum, accuracy, oracle
 from jensenbench.evaluation.distribution import conditional_moments, conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
 from jensenbench.evaluation.newton import newton
@@ -39,7 +39,7 @@ class Judge:
     def score(self, fields: Tensor, task: str, *, services: bool = True) -> tuple[dict[str, Tensor], str]:
         """Metrics by name of fields (I, K, C, *grid) in any float dtype, and what is to be said about them."""
         fields, observed = fields.double(), self.observed.get(task)
-        values = self.measure(fields, observed)
+        values = self.measure(fields, observed, LEVELS)
         if observed is not None and task in self.optimum:
             values |= self._against_posterior(fields, observed, self.optimum[task])
         note = self.optimum[task].note if task in self.optimum else ""
@@ -48,8 +48,11 @@ class Judge:
         served, reason = self._served(fields, task, observed)
         return values | served, "; ".join(part for part in (reason, note) if part)
 
-    def measure(self, fields: Tensor, observed: Observed | None) -> dict[str, Tensor]:
-        """Residuals, and accuracy against the truth or, where nothing is observed, the distribution."""
+    def measure(self, fields: Tensor, observed: Observed | None, levels: Sequence[float] = TABLED) -> dict[str, Tensor]:
+        """Residuals, and accuracy against the truth or, where nothing is observed, the distribution.
+
+        ``levels``: of the central intervals whose coverage is measured.
+        """
         pde, std = self.dataset.pde, self.dataset.field_std
         scale = self.dataset.term_scale
         values = residual_metrics(pde, fields, scale) | high_order_metrics(pde, fields, scale)
@@ -58,7 +61,7 @@ class Judge:
             values |= conditional_spread(pde, fields, observed.truth, self.reference)
             if observed.alike is not None:
                 values |= conditional_moments(pde, fields, observed.alike, std)
-            return values | accuracy(pde, fields, observed, std)
+            return values | accuracy(pde, fields, observed, std, levels)
         values |= constraint_errors(pde, fields)
         states = fields.flatten(0, 1)
         sound = torch.isfinite(states).flatten(1).all(1)

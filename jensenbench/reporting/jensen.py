@@ -10,19 +10,15 @@ from jensenbench.errors import UserError
 from jensenbench.jensen import toy
 from jensenbench.jensen.found import SQUARES
 from jensenbench.registry import make_pde
-from jensenbench.reporting import jensen_figures, jensen_methods, style
+from jensenbench.reporting import jensen_figures, jensen_methods, jensen_summary, style
 from jensenbench.reporting import jensen_findings as findings
 from jensenbench.reporting.render import grid
-from jensenbench.reporting.results import Frame, load_results
+from jensenbench.reporting.results import Frame, Results, load_results
 from jensenbench.reporting.style import format_value
 from jensenbench.reporting.tables import listed
 from jensenbench.stages.jensen import COLUMNS
 
 HEADING = ("σ", "law", "gap by", "J / largest term", "residual of the mean", "posterior draws", "network error", "ESS")
-SUMMARY = (
-    "PDE, prior", "R in the state", "largest J / largest term", "at σ", "by", "network error there",
-    "floor of the data", "levels with gap above network error",
-)  # fmt: skip
 
 
 def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> None:
@@ -30,8 +26,7 @@ def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> Non
     if not files:
         raise UserError("there are no curves to draw; run the stage `jensen` first")
     rows = pd.concat([read(path) for path in files], ignore_index=True)
-    by_prior: list[Frame] = [here for _, here in rows.groupby(["pde", "prior"], sort=False)]
-    groups: list[Frame] = [here[here["seed"] == here["seed"].min()] for here in by_prior]
+    groups = first_seeds(rows)
     style.apply()
     toy_stem, toy_rows, biases = jensen_figures.draw_toy(out / "jensen")
     parts = [
@@ -41,7 +36,7 @@ def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> Non
         "## What was found",
         bullets(findings.findings(groups)),
     ]
-    parts += [grid(SUMMARY, [summary_line(group) for group in groups])]
+    parts += [jensen_summary.table(groups)]
     parts += ["## Samplers", SAMPLERS, jensen_methods.section(load_results(config, results), groups)]
     parts += ["## The idea", f"![toy](jensen/{toy_stem.name}.png)", " ".join(toy_sentences(toy_rows, biases))]
     parts += ["### The bound of DPS", bounds_table()]
@@ -63,6 +58,18 @@ def read(path: Path) -> Frame:
     return frame.assign(seed=int(path.stem) if path.stem.isdigit() else 0)
 
 
+def first_seeds(rows: Frame) -> list[Frame]:
+    """Rows of the first seed of every (pde, prior), in their order."""
+    by_prior: list[Frame] = [here for _, here in rows.groupby(["pde", "prior"], sort=False)]
+    return [here[here["seed"] == here["seed"].min()] for here in by_prior]
+
+
+def curves_of(results: Results) -> list[Frame]:
+    """Curves of all priors of a tier that has run the stage; none of one that has not."""
+    files = [path for pair in results.pairs for path in results.jensen(*pair)]
+    return first_seeds(pd.concat(map(read, files), ignore_index=True)) if files else []
+
+
 def bullets(said: Iterable[str]) -> str:
     """A list in Markdown."""
     return "\n".join(f"- {sentence}" for sentence in said)
@@ -72,17 +79,6 @@ def not_drawn(rows: Frame) -> Iterator[str]:
     """Why points are missing."""
     for reason in rows.loc[rows["reason"].notna(), "reason"].unique():
         yield f"Not drawn: {reason}."
-
-
-def summary_line(rows: Frame) -> list[str]:
-    """One prior in the table of all."""
-    label = f"{rows['pde'].iloc[0]}, {rows['prior'].iloc[0]}"
-    curve, split = findings.best(rows), findings.shares(rows)
-    top = curve.loc[curve["gap"].idxmax()]
-    shape = "affine" if findings.is_affine(rows) else "not affine"
-    above = f"{int((split['gap'] > split['network']).sum())} of {len(split)}" if len(split) else style.MISSING
-    cells = [findings.interval(top, "gap"), f"{top['sigma']:g}", findings.NAMES[top["estimator"]]]
-    return [label, shape, *cells, findings.interval(top, "network"), format_value(rows["floor"].iloc[0]), above]
 
 
 def curve_table(rows: Frame) -> str:

@@ -149,10 +149,18 @@ def _latex_line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + " \\\\"
 
 
+def latex_grid(key: str, heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A ``tabular`` (booktabs) of plain cells."""
+    lines = [f"% table {key}", f"\\begin{{tabular}}{{{'l' * len(heading)}}}", "\\toprule"]
+    lines += [_latex_line([*map(_escape, heading)]), "\\midrule"]
+    lines += [_latex_line([*map(_escape, row)]) for row in rows]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "≤": r"$\leq$", "σ": r"$\sigma$", "–": "--", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$",
-    "†": r"$\dagger$", "²": "$^2$", "^": r"\^{}", "~": r"\~{}",
+    "†": r"$\dagger$", "²": "$^2$", "₂": "$_2$", "^": r"\^{}", "~": r"\~{}",
 }  # fmt: skip
 
 

@@ -68,6 +68,11 @@ class Results:
         parts = [log for log in parts if len(log)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"prior": [], "seed": []})
 
+    def jensen(self, pde: str, prior: str) -> list[Path]:
+        """Tables of the stage ``jensen`` of all seeds of a prior; none of a tier that has not run it."""
+        folder = self.layout.root / "jensen" / pde / prior
+        return sorted(path for path in folder.glob("*.csv") if path.stem.isdigit())
+
     def exact(self, prior: str) -> bool:
         """Whether the prior is known in closed form rather than trained."""
         return self.settings.get("priors", {}).get(prior, {}).get("kind") in EXACT_KINDS

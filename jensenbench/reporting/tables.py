@@ -32,12 +32,13 @@ RESIDUALS = (
     *(f"free_law/{law}/*" for law in ("interface_density", "gradient_energy")),
     "residual_rms", "residual_mae", "residual_max", "residual/*",
 )  # fmt: skip
+APPENDIX = "A"
 SECTIONS = {
     "1": "Table 1. Generation",
     "2": "Table 2. Forward, inverse and reconstruction",
     "3": "Table 3. Constraints: initial rows, boundaries, sensors, kept integrals",
     "4": "Table 4. Oracle track: bias and spread against the posterior, exact or sampled",
-    "A": "Appendix. Residual variants, samples as returned",
+    APPENDIX: "Appendix. Residual variants, samples as returned",
 }
 SERVICE_TITLES = {
     "": "as returned", "pasted": "with the noise-free observations pasted in", "solved": "+ solve",
@@ -213,13 +214,24 @@ def floors(group: Group) -> Iterator[str]:
         yield f"Residual of the data: {format_value(data.floor)}; of the data rounded to float32: {rounded}."
 
 
-def page(results: Results, tables: Sequence[Table], methods: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole of ``tables.md``; ``methods`` is the catalog's part about methods."""
+def page(
+    results: Results,
+    tables: Sequence[Table],
+    methods: Mapping[str, Mapping[str, Any]],
+    *,
+    sections: Mapping[str, str] | None = None,
+) -> str:
+    """The whole of ``tables.md``; ``methods`` is the catalog's part about methods.
+
+    ``sections``: text by title that stands after the numbered tables; empty ones have no title.
+    """
     used = sorted(set(results.runs["method"]) - {CONTROL})
     deviations = {name: methods[name]["deviations"] for name in used if methods.get(name, {}).get("deviations")}
     parts = [f"# Results of the tier `{results.tier}`", provenance(results), LEGEND, absent(results)]
     for number, title in SECTIONS.items():
         chosen = [markdown(table, footnotes=list(deviations)) for table in tables if table.labels["table"] == number]
+        if number == APPENDIX:
+            parts += [part for name, text in (sections or {}).items() if text for part in (f"## {name}", text)]
         parts += [f"## {title}", *chosen] if chosen else []
     parts += ["## How the methods deviate from their papers"] * bool(deviations)
     parts += [f"[^{name}]: `{name}`: {' '.join(sentences)}" for name, sentences in deviations.items()]
@@ -263,8 +275,8 @@ def absent(results: Results) -> str:
     names = sorted({f"`{row.method}/{row.variant}`" for row in tuned.itertuples()})
     tuning = f"Tuned on validation data: {', '.join(names)}; all others run their presets."
     return (
-        "**Not in these tables**: seconds, memory and machines (`cost.md`); the Jensen gap and ablations "
-        "(tables 5 and 6: not made by this version); published numbers of others. "
+        "**Not in these tables**: seconds, memory and machines (`cost.md`); the Jensen gap of a tier that does not run "
+        "that stage (table 5); ablations (table 6: not made by this version); published numbers of others. "
         + (tuning if names else "No method was tuned: all run their presets.")
     )
 

@@ -6,12 +6,24 @@ from pathlib import Path
 from jensenbench import registry, store
 from jensenbench.errors import UserError
 from jensenbench.provenance import ROOT
-from jensenbench.reporting import cost, evidence_figures, figures, priors, questions, tables, tradeoff, training
+from jensenbench.reporting import (
+    calibration,
+    cost,
+    evidence_figures,
+    figures,
+    jensen,
+    jensen_summary,
+    priors,
+    questions,
+    tables,
+    tradeoff,
+    training,
+)
 from jensenbench.reporting.results import Results, load_results
 
 GENERATED = {
     "tables": ("table_*.csv", "table_*.tex"),
-    "figures": ("samples_*", "pareto_*", "training_*", "learning_*", "tradeoff_*", "evidence_*"),
+    "figures": ("samples_*", "pareto_*", "training_*", "learning_*", "tradeoff_*", "evidence_*", "calibration_*"),
 }
 
 
@@ -34,7 +46,12 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     store.write_text(out / "questions.md", questions.page(found, asked))
     store.write_text(out / "cost.md", cost.ledger(found))
     store.write_text(out / "times.md", cost.times(found))
-    store.write_text(out / "tables.md", tables.page(found, made, registry.catalog()["methods"]))
+    calibrated = calibration.section(found, list(calibration.write_figures(found, out / "figures")))
+    curves = jensen.curves_of(found)
+    jensen_summary.write_table(curves, out / "tables")
+    sections = {"Calibration": calibrated, jensen_summary.TITLE: jensen_summary.section(curves)}
+    text = tables.page(found, made, registry.catalog()["methods"], sections=sections)
+    store.write_text(out / "tables.md", text)
     if found.settings.get("publish") is True and out.resolve() == ROOT / "reports":
         _update_readme(found)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from jensenbench import store
 from jensenbench.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
+from jensenbench.evaluation.accuracy import LEVELS, TABLED, coverage_name
 from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.noise import KeyedNoise
 from jensenbench.priors import load_prior, save_prior
@@ -160,6 +161,26 @@ def test_exact_draws_score_like_the_exact_posterior(evaluated):
             assert mean(evaluated, task, f"posterior_std_ratio/{field}", "edm") == pytest.approx(1, abs=0.1)
         assert mean(evaluated, task, "coverage_90", "edm") == pytest.approx(0.9, abs=0.05)
         assert mean(evaluated, task, "spread_skill", "edm") == pytest.approx(1, abs=0.3)
+
+
+def test_exact_draws_are_calibrated_at_every_level(evaluated):
+    """Within three standard errors of eight independent entries an instance, the fields being smooth."""
+    for task in (SPARSE, "reconstruction_30_noise0.05"):
+        for level in LEVELS:
+            error = np.sqrt(level * (1 - level) / (8 * INSTANCES))
+            assert abs(mean(evaluated, task, coverage_name(level), "control", "posterior_draw") - level) < 3 * error
+
+
+def test_rounding_decides_nothing_where_the_data_determine_the_rest(evaluated):
+    for level in LEVELS:
+        share = numbers(evaluated, "forward", coverage_name(level), "control", "posterior_draw")
+        assert share == pytest.approx(np.full(INSTANCES, level))
+
+
+def test_levels_of_curves_are_measured_once_a_run(evaluated):
+    """Tables show two levels after services too; the others cost rows and stand in no table."""
+    served = {name for name in evaluated["metrics"]["metric"] if "coverage" in name and "@" in name}
+    assert {name.split("@")[0] for name in served} == {coverage_name(level) for level in TABLED}
 
 
 def test_the_exact_posterior_mean_is_the_best_point_estimate(evaluated):

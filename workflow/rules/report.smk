@@ -2,6 +2,7 @@ rule report:
     input:
         TABLES,
         training_logs(),
+        jensen_files(),
     output:
         PAGES,
         directory(FOLDERS),
