@@ -139,7 +139,7 @@ def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
 
 
 def _followed(tier: "Tier", entry: "PDEEntry", prior: str) -> str:
-    """Digest of what the curves of a prior depend on: sources, and the methods that are followed with their settings."""
+    """Digest of what the curves of a prior depend on: sources, and the methods that are followed, with settings."""
     from jensenbench.stages.visits import cells_digest
 
     cells = [cell for cell in tier.cells if (cell.pde, cell.prior) == (entry.label, prior)]

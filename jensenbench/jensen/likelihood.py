@@ -15,6 +15,7 @@ from jensenbench.jensen.found import mean_and_error, student_95
 from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.noise import KeyedNoise
+from jensenbench.pde import Role
 from jensenbench.priors.empirical import FEWEST_STATES, EmpiricalPrior, effective_states
 from jensenbench.problem import Task
 
@@ -41,9 +42,9 @@ class Sensors:
     def mask(self) -> Tensor:
         """(C, *grid) observed entries."""
         pde = self.subject.pde
-        count = {role: int(pde.role_mask(role).sum()) for role in ("coefficient", "solution")}
-        shares = {role: min(1.0, POINTS / entries) for role, entries in count.items() if entries}
-        return Task("likelihood", **shares).mask(pde, seed=self.seed, index=0)
+        roles: tuple[Role, Role] = ("coefficient", "solution")
+        first, second = (min(1.0, POINTS / max(POINTS, int(pde.role_mask(role).sum()))) for role in roles)
+        return Task("likelihood", coefficient=first, solution=second).mask(pde, seed=self.seed, index=0)
 
     def predict(self, x: Tensor) -> Tensor:
         """Data (b, m) without noise of states in prior coordinates, in units of the fields' std."""
@@ -74,9 +75,8 @@ def likelihood_rows(
                 law = posterior(prior, x, sigma)
                 found = likelihood_gap(law, sensors.predict, sensors.values(std), std)
                 exact = torch.full((len(x),), math.inf)
-                yield (
-                    {"law": label} | labels | summarised(found, norm * total_variance(law).sqrt(), sensors, std, exact)
-                )
+                reach = norm * total_variance(law).sqrt()
+                yield {"law": label} | labels | summarised(found, reach, sensors, std, exact)
             found, variance, ess = empirical_likelihood(subject.law, x, sigma, sensors, std)
             yield {"law": "empirical"} | labels | summarised(found, norm * variance.sqrt(), sensors, std, ess)
 
@@ -104,11 +104,15 @@ def empirical_likelihood(
 
 
 def summarised(found: Likelihood, reach: Tensor, sensors: Sensors, std: float, ess: Tensor) -> Row:
-    """One row: the difference of logarithms a datum with its 95 % interval over states, and the bounds' largest ratios."""
+    """One row: the difference of logarithms a datum with its 95 % interval over states, and the bounds' largest ratios.
+
+    A posterior that has collapsed to one state has no variance but rounding, hence no bound.
+    """
     count = int(sensors.mask.sum())
     mean, error = mean_and_error((found.expected - found.at_mean) / count)
     width = student_95(len(ess)) * error
-    bounds, size = bounded(found, reach, count, std), float(ess.median())
+    size = float(ess.median())
+    bounds = bounded(found, reach if size >= FEWEST_STATES else torch.nan * reach, count, std)
     return {
         "points": count,
         "states": len(ess),

@@ -53,6 +53,12 @@ def interval(row: Frame, name: str) -> str:
     return format_value(row[name], row[f"{name}_low"], row[f"{name}_high"]) if row[name] == row[name] else "–"
 
 
+def loss_gap(row: Frame) -> str:
+    """The signed gap of the squared loss with its interval, in units of the largest term squared."""
+    value, width = row["loss_gap"], student_95(int(row["states"])) * row["loss_gap_error"]
+    return format_value(value, value - width, value + width) if value == value else "–"
+
+
 def comparisons(rows: Frame) -> Frame:
     """Pairs of estimators of one law at one level, and by how many standard errors their squared gaps differ."""
     shown = usable(rows)
@@ -128,6 +134,7 @@ def sentences(rows: Frame) -> Iterator[str]:
     shown = usable(rows)
     if is_affine(rows):
         yield f"The residual is affine: no estimator sees a gap above {format_value(shown['gap'].max())} (rounding)."
+        yield from _loss_gap(shown)
         return
     curve, law = best(rows), largest_law(shown)
     top, low = curve.loc[curve["gap"].idxmax()], curve.iloc[0]
@@ -136,12 +143,27 @@ def sentences(rows: Frame) -> Iterator[str]:
         f"({NAMES[top['estimator']]}); at σ = {low['sigma']:g} it is {interval(low, 'gap')} "
         f"({NAMES[low['estimator']]})."
     )
+    yield from _loss_gap(curve)
     if law.empty:
         yield "At every level the empirical posterior has collapsed to few states: it says nothing here."
     else:
         yield f"The empirical posterior has not collapsed from σ = {law['sigma'].min():g} on."
         yield from _convergence(shown, law)
     yield from _split(rows)
+
+
+def _loss_gap(known: Frame) -> Iterator[str]:
+    """G₂ where it is largest in size, and what its sign says."""
+    known = known[known["loss_gap"].notna()]
+    if known.empty:
+        return
+    top = known.loc[known["loss_gap"].abs().idxmax()]
+    negative = top["loss_gap"] < 0
+    yield (
+        f"The gap of the squared loss, G₂ = E|R(x₀)|² − |R(E[x₀ | x_t])|², is largest in size at σ = {top['sigma']:g}: "
+        f"{loss_gap(top)} of the largest term squared ({NAMES[top['estimator']]})"
+        + ("; negative: the loss of the mean exceeds the mean loss." if negative else ".")
+    )
 
 
 def _convergence(shown: Frame, law: Frame) -> Iterator[str]:

@@ -37,7 +37,8 @@ COLUMNS = (
     "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor", "git_commit",
 )  # fmt: skip
 VISIT_COLUMNS = (
-    "pde", "prior", "power", "method", "variant", "task", "residual_of", "sigma", "sigma_mean", "calls", "states",
+    "pde", "prior", "power", "method", "variant", "task", "residual_of", "residual_low",
+    "residual_high", "sigma", "sigma_mean", "calls", "states",
     *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
     "loss_gap", "loss_gap_error", "ess", "usable", "reason", "git_commit",
 )  # fmt: skip

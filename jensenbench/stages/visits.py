@@ -1,9 +1,11 @@
 """Methods of a tier, followed on a few states by the code that the benchmark runs: where do they call the prior?"""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from jensenbench.config import Cell, Tier
 from jensenbench.dataset import SPLIT_START, Dataset
@@ -25,10 +27,14 @@ SPLIT = "validation"  # no law is built from it, and no table reads it
 
 @dataclass(frozen=True)
 class Path:
-    """What became of the runs of one method on one task: their calls, and why there are none."""
+    """What became of the runs of one method on one task: their calls, or why there are none.
+
+    ``levels`` are those of the prior's latest call whenever the method evaluated the equation.
+    """
 
     visits: Visits | None = None
     residual_of: str = ""
+    levels: tuple[float, ...] = ()
     reason: str = ""
 
 
@@ -43,7 +49,14 @@ def visits_of(
             path = follow(job, task, observation, settings)
             labels = {"method": cell.method, "variant": cell.variant, "task": task.label}
             for row in rows_of(path, subject, settings, prior):
-                yield labels | {"residual_of": path.residual_of} | row
+                yield labels | seen_at(path) | row
+
+
+def seen_at(path: Path) -> Row:
+    """Where a method evaluates the equation."""
+    if not path.residual_of:
+        return {}
+    return {"residual_of": path.residual_of, "residual_low": min(path.levels), "residual_high": max(path.levels)}
 
 
 def rows_of(path: Path, subject: Subject, settings: JensenSettings, prior: LoadedPrior) -> Iterator[Row]:
@@ -91,16 +104,35 @@ def follow(job: Job, task: Task, observation: MaskObservation | None, settings: 
     if not capabilities.uses_prior:
         return Path(reason="it calls no prior")
     _, own, problem = configured(job, task, observation)
-    meters = []
+    meters, levels = [], []
     for index in range(settings.visits):
         meter = Meter(budget=settings.visit_calls, record=True)
-        reason = attempt(own, problem.rows([index]), meter, (job.seed, job.cell.pde, problem.task, index, 0))
+        watched = Watched(problem.rows([index]), meter, levels)
+        reason = attempt(own, watched, meter, (job.seed, job.cell.pde, problem.task, index, 0))
         if reason:
             return Path(reason=reason)
         meters.append(meter)
-    evaluates = any(meter.rows["residual_calls"] for meter in meters)
     visits = Visits.of_probes([meter.probes for meter in meters])
-    return Path(visits, capabilities.residual_of if evaluates else "")
+    return Path(visits, capabilities.residual_of if levels else "", tuple(levels))
+
+
+class Watched(MeteredProblem):
+    """A metered problem that notes at which level the prior was last called when the equation is evaluated."""
+
+    def __init__(self, problem: Problem, meter: Meter, levels: list[float]):
+        super().__init__(problem, meter)
+        self._levels = levels
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        self._note()
+        return super().terms(x)
+
+    def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        self._note()
+        return super().residual(x, scheme)
+
+    def _note(self) -> None:
+        self._levels.append(float(self._meter.probes[-1][0][0]) if self._meter.probes else math.inf)
 
 
 def attempt(job: Job, problem: Problem, meter: Meter, key: tuple[object, ...]) -> str:
@@ -108,7 +140,7 @@ def attempt(job: Job, problem: Problem, meter: Meter, key: tuple[object, ...]) -
     meter.begin(1)
     prior = MeteredDenoiser(job.prior.denoiser, meter)
     try:
-        job.method.sample(prior, MeteredProblem(problem, meter), KeyedNoise([key], device=job.device))
+        job.method.sample(prior, problem, KeyedNoise([key], device=job.device))
     except Exception as error:  # a plug-in's mistake is a row of the table
         return explain(error)[1]
     return ""

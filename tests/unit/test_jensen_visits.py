@@ -147,6 +147,8 @@ def test_a_residual_of_a_noisy_state_is_told_apart(poisson):
     rows, _, (data, prior_file) = poisson
     assert set(rows.loc[rows["method"] == "cocogen", "residual_of"].dropna()) == {"noisy"}
     assert set(rows.loc[rows["method"] == "diffusionpde", "residual_of"].dropna()) == {"denoised"}
+    guided = rows[rows["residual_of"] == "denoised"]  # past its switch, of six steps the last alone
+    assert guided["residual_high"].max() == pytest.approx(0.002)
     dataset = load_dataset(data)
     prior = load_prior(prior_file, dataset.pde)
     for name, denoised in (("diffusionpde", True), ("cocogen", False)):
