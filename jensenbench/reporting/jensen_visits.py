@@ -38,6 +38,7 @@ def beside_curve(visits: Frame, curves: Frame) -> Frame:
     at = np.log(drawn["sigma_mean"].to_numpy(float))
     for end in ("", "_low", "_high"):
         drawn[f"curve{end}"] = interpolated(at, law["sigma"], law[f"gap{end}"])
+    drawn["curve_network"] = interpolated(at, law["sigma"], law["network"])
     drawn = drawn[drawn["curve"].notna()]
     below, above = drawn["gap_high"] < drawn["curve_low"], drawn["gap_low"] > drawn["curve_high"]
     return drawn.assign(ratio=drawn["gap"] / drawn["curve"], below=below, above=above)
@@ -81,10 +82,18 @@ def _compared(rows: Frame) -> Iterator[str]:
                 f"{name}, the gap at {len(part)} visited levels of {part['label'].nunique()} methods is "
                 f"{part['ratio'].min():.2f} to {part['ratio'].max():.2f} times that of x₀ + σε at the same level; "
                 f"its interval lies wholly below the curve's at {int(part['below'].sum())} of them, wholly above it at "
-                f"{int(part['above'].sum())} (intervals over {part['states'].min():.0f} runs)."
-            )
+                f"{int(part['above'].sum())} (intervals over {part['states'].min():.0f} runs). {_network(part)}"
+            ).rstrip()
     ends = (f"{_name(row)}, σ = {row['sigma_mean']:.3g}: {row['ratio']:.2f}" for row in (low, high))
     yield f"Least and largest ratio: {'; '.join(ends)}."
+
+
+def _network(rows: Frame) -> str:
+    """The network's error at visited states over that of x0 + sigma eps."""
+    ratio = (rows["network"] / rows["curve_network"]).dropna()
+    if ratio.empty:
+        return ""
+    return f"The network's error is {ratio.min():.2f} to {ratio.max():.2f} times ({_name(rows.loc[ratio.idxmax()])})."
 
 
 def _evaluated(visits: Frame, curves: Frame) -> Iterator[str]:
@@ -94,17 +103,19 @@ def _evaluated(visits: Frame, curves: Frame) -> Iterator[str]:
     for (method, variant), part in denoised.groupby(["method", "variant"], sort=False):
         low, high = part["residual_low"].min(), part["residual_high"].max()
         inside = known[(known["sigma"] >= low) & (known["sigma"] <= high)]
-        most = f"{format_value(inside['gap'].max())} at most" if len(inside) else "not known"
-        yield (
-            f"{method}/{variant} evaluates R(D) at σ = {low:.3g} to {high:.3g} alone, where the curve's gap is {most}."
-        )
+        where = f"where the curve's gap is {format_value(inside['gap'].max())} at most"
+        if inside.empty:
+            near = known.loc[(np.log(known["sigma"]) - np.log(high)).abs().idxmin()]
+            where = f"where no gap is known; the nearest is {findings.interval(near, 'gap')} at σ = {near['sigma']:g}"
+        yield f"{method}/{variant} evaluates R(D) at σ = {low:.3g} to {high:.3g} alone, {where}."
 
 
 def _left_out(visits: Frame) -> Iterator[str]:
     """Methods that are not followed by reason, and calls outside the levels."""
     blank = visits[visits["sigma"].isna()]
-    blank = blank.assign(label=blank["method"] + "/" + blank["variant"])
-    outside = blank["reason"].str.contains("calls lie outside")
+    reasons = blank["reason"].astype("string")
+    blank = blank.assign(label=blank["method"] + "/" + blank["variant"], reason=reasons)
+    outside = reasons.str.contains("calls lie outside").fillna(value=False).astype(bool)
     for reason, part in blank[~outside].groupby("reason", sort=False):
         yield f"Left out: {', '.join(part['label'].unique())} ({reason})."
     collapsed = visits[visits["sigma"].notna()].groupby(["method", "variant"], sort=False)["usable"].max()

@@ -41,7 +41,7 @@ def visit(method, sigma, gap, **others):
 VISITED = [
     visit("edm", 10.0, 0.42),
     visit("dps", 10.0, 0.2, task="forward"),
-    visit("dps", 3.1622776601683795, 0.6, task="forward"),
+    visit("dps", 3.1622776601683795, 0.6, task="forward", network=0.6),
     visit("guided", 0.1, 0.2, usable=False, residual_of="denoised", residual_low=0.05, residual_high=1.0),
     visit("walker", 10.0, 0.4, residual_of="noisy", residual_low=0.1, residual_high=1.0),
     visit("edm", math.nan, math.nan, usable=False, reason="3 of 8 calls lie outside sigma = 0.1 to 10"),
@@ -164,12 +164,19 @@ def test_sentences_of_visits_name_ends_noisy_states_and_who_is_missing(rows):
     text = " ".join(jensen_visits.sentences(visits_frame(VISITED), rows))
     assert "With data, the gap at 2 visited levels of 1 methods is 0.50 to 2.00 times" in text
     assert "below the curve's at 1 of them, wholly above it at 1 (intervals over 4 runs)" in text
+    assert "The network's error is 1.00 to 2.00 times (dps/a (forward))" in text
     assert "dps/a (forward), σ = 10: 0.50; dps/a (forward), σ = 3.16: 2.00" in text
     assert "Residual of a noisy state: walker/a evaluates" in text
     assert "guided/a evaluates R(D) at σ = 0.05 to 1 alone, where the curve's gap is 0.200 at most" in text
     assert "Left out: student/a (it learns)" in text
     assert "Not compared: guided/a;" in text
     assert "Not drawn: 5 of 16 calls lie outside" in text
+
+
+def test_a_residual_below_all_known_levels_is_said_with_the_nearest_gap(rows):
+    low = visit("guided", 10.0, 0.4, residual_of="denoised", residual_low=0.002, residual_high=0.02)
+    text = " ".join(jensen_visits.sentences(visits_frame([low]), rows))
+    assert "at σ = 0.002 to 0.02 alone, where no gap is known; the nearest is 0.00100 [0.00090, 0.00110] at" in text
 
 
 def test_visits_of_an_affine_equation_are_rounding_and_not_drawn(tmp_path):
