@@ -1,6 +1,7 @@
 """The gap where methods call the prior: against curves, on affine equations, who is left out, where R is seen."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from jensenbench.jensen.visited import Visits, visited_rows
 from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
 from jensenbench.method import Capabilities
 from jensenbench.noise import KeyedNoise
+from jensenbench.plan import make_plan
 from jensenbench.priors import load_prior
 from jensenbench.problem import Problem
 from jensenbench.registry import load_method, make_pde
@@ -177,3 +179,13 @@ def test_wrong_settings_are_one_line():
     with pytest.raises(UserError, match="did you mean 'noisy'"):
         Capabilities(residual_of="nosy")
     assert JensenSettings(visits=0).visits == 0
+
+
+def test_the_plan_measures_anew_what_other_settings_of_a_method_visit():
+    raw = yaml.safe_load(TIER.replace("PRIOR", "gaussian").replace("PDE", "poisson")) | {"jensen": SETTINGS}
+    plans = [make_plan(parse_tier(raw), Path("x.yaml"))]
+    raw["methods"]["edm"]["heun"]["config"]["steps"] = 7
+    plans.append(make_plan(parse_tier(raw), Path("x.yaml")))
+    before, after = (plan["priors"]["poisson-8/prior"] for plan in plans)
+    assert before["jensen"] != after["jensen"]
+    assert before["code"] == after["code"]
