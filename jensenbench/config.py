@@ -344,7 +344,7 @@ def parse_tier(raw: Mapping[str, Any]) -> Tier:
 
 def _require_states(jensen: JensenSettings, data: DataConfig) -> None:
     """Refuse curves of more states than the tier generates."""
-    for key, split in (("law_states", "train"), ("states", "validation")):
+    for key, split in (("law_states", "train"), ("states", "validation"), ("visits", "validation")):
         wanted, there = getattr(jensen, key), data.sizes[split]
         if wanted > there:
             raise UserError(f"jensen: {key} = {wanted} needs as many {split} states, data.{split} is {there}")

@@ -85,7 +85,20 @@ class MeteredDenoiser(Denoiser):
         self._meter.probes.append(((1 - t) / t, x / (1 - rest), x + rest * velocity))
 
     def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
-        return self._counted(self._prior.score(x, mean_factor, variance), x)
+        result = self._counted(self._prior.score(x, mean_factor, variance), x)
+        self._meter.require_finite(result, f"variance = {torch.as_tensor(variance).flatten()[0]:.4g}")
+        if self._meter.record:
+            factor, spread = (
+                torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(len(x))
+                for value in (mean_factor, variance)
+            )
+            self._record_score(x.detach(), factor, spread, result.detach())
+        return result
+
+    def _record_score(self, x: Tensor, factor: Tensor, variance: Tensor, score: Tensor) -> None:
+        """Probe of the state x/m at the level sqrt(variance)/m, where D = (x + variance score)/m (Tweedie)."""
+        m, v = per_row(factor, x), per_row(variance, x)
+        self._meter.probes.append((variance.sqrt() / factor, x / m, (x + v * score) / m))
 
     def _counted(self, result: Tensor, x: Tensor) -> Tensor:
         return count_call(self._meter, result, x)

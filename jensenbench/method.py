@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from jensenbench.denoiser import Denoiser
-from jensenbench.errors import Diverged, UserError
+from jensenbench.errors import Diverged, UnknownName, UserError
 from jensenbench.noise import Noise
 from jensenbench.problem import Problem
 
 if TYPE_CHECKING:
     from jensenbench.priors.pairs import Pairs
+
+RESIDUALS = ("denoised", "noisy", "sample")
 
 
 def tunable(default: Any, low: float, high: float) -> Any:
@@ -48,6 +50,8 @@ class Capabilities:
         deterministic: samples do not depend on the noise beyond the initial latent.
         couples_batch: a row of the batch may depend on its neighbours.
         uses_prior: whether it calls the prior at all; a control need not.
+        residual_of: where it evaluates the equation, if it does: at "denoised" states, at the "noisy" states of its
+            walk, or at the "sample" itself; the first alone is what the Jensen gap is about.
     """
 
     unconditional: bool = True
@@ -59,6 +63,11 @@ class Capabilities:
     deterministic: bool = False
     couples_batch: bool = False
     uses_prior: bool = True
+    residual_of: str = "denoised"
+
+    def __post_init__(self) -> None:
+        if self.residual_of not in RESIDUALS:
+            raise UnknownName("state of the residual", self.residual_of, RESIDUALS)
 
 
 class Method(ABC):

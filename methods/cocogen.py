@@ -27,7 +27,7 @@ class CoCoGen(Iterative):
         "published_stable": Published(last_time=STABLE),
         "pfode": Published(stochastic=False, resample=1),
     }
-    capabilities = Capabilities()
+    capabilities = Capabilities(residual_of="noisy")
     tunes = ("corrected",)
     references = ("jacobsen2024cocogen",)
     deviations = (

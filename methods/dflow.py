@@ -31,7 +31,7 @@ class DFlow(Method):
         "corrected": Config(steps=3, iterations=31, lr=1.0, line_search=True, within_noise=True),
         "published": Config(),
     }
-    capabilities = Capabilities()
+    capabilities = Capabilities(residual_of="sample")
     tunes = ("corrected",)
     references = ("benhamu2024dflow", "cheng2025eci")
     deviations = (

@@ -61,7 +61,7 @@ class Direct(Method):
     name = "direct"
     Config = Config
     variants = {"lbfgs": Config(), "adam": Config(optimiser="adam", lr=0.02)}
-    capabilities = Capabilities(unconditional=False, uses_prior=False)
+    capabilities = Capabilities(unconditional=False, uses_prior=False, residual_of="sample")
     tunes = ("lbfgs", "adam")
     references = ("liu1989limited", "kingma2015adam")
     deviations = ("Not a published method: the control that shows what data and equation give without a prior.",)

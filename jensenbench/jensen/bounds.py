@@ -1,7 +1,7 @@
 """The likelihood's own gap in DPS with its bounds, and the optimum of a residual-regularised loss, on exact priors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +53,23 @@ def theorem_one(law: Components, predict: Predict, values: Tensor, std: float) -
     values, which is steepest one std from its mean: (2 pi std²)^(-m/2) exp(-1/2)/std. The mean distance is replaced by
     the larger root of the trace of the posterior covariance.
     """
-    found, count = likelihood_gap(law, predict, values, std), values.shape[1]
-    columns = torch.eye(law.mean[0].numel(), dtype=values.dtype).reshape(-1, *law.mean.shape[1:])
-    operator = (predict(columns) - predict(torch.zeros_like(columns[:1]))).T
-    reach = torch.linalg.matrix_norm(operator, 2) * total_variance(law).sqrt()
+    found = likelihood_gap(law, predict, values, std)
+    reach = operator_norm(predict, law.mean.shape[1:]) * total_variance(law).sqrt()
+    return bounded(found, reach, values.shape[1], std)
+
+
+def bounded(found: Likelihood, reach: Tensor, count: int, std: float) -> Bounded:
+    """The gap of ``count`` data beside its bounds; ``reach`` (n,) bounds |A| E|x0 - E[x0|x_t]|."""
     printed = count / math.sqrt(2 * math.pi * std**2) * math.exp(-1 / (2 * std**2))
     steepest = (2 * math.pi * std**2) ** (-count / 2) * math.exp(-0.5) / std
     return Bounded((found.expected.exp() - found.at_mean.exp()).abs(), printed * reach, steepest * reach)
+
+
+def operator_norm(predict: Predict, shape: Sequence[int]) -> float:
+    """|A|, the largest singular value of an affine map of states (C, *grid)."""
+    columns = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
+    operator = predict(columns) - predict(torch.zeros_like(columns[:1]))
+    return float(torch.linalg.matrix_norm(operator, 2))
 
 
 def total_variance(law: Components) -> Tensor:

@@ -20,6 +20,8 @@ class JensenSettings:
             before them (the widest of the law), and states.
         draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
             so many-th), and ancestral steps.
+        visits: states that every method is followed on, to measure the gap where it calls the prior; 0: none.
+        visit_calls: network evaluations a state, beyond which a method is not followed.
         seed: of the noise.
     """
 
@@ -35,18 +37,22 @@ class JensenSettings:
     drawn_states: int = 8
     every: int = 4
     steps: int = 20
+    visits: int = 4
+    visit_calls: int = 400
     seed: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "seed" and not value > 0:
+            if field.name not in ("seed", "visits") and not value > 0:
                 raise UserError(f"jensen: {field.name} = {value} must be positive")
         if not self.lowest < self.highest < inf:
             raise UserError(f"jensen: lowest = {self.lowest} must lie below highest = {self.highest}")
         least = min(self.levels, self.states, self.probed_states, self.drawn_states)
         if least < 2:
             raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
+        if self.visits < 2 and self.visits != 0:
+            raise UserError(f"jensen: visits = {self.visits}; intervals take two states or more, 0 follows no method")
         if self.law_states < LEAST_LAW:
             raise UserError(
                 f"jensen: law_states = {self.law_states}: an empirical law and its quarter take {LEAST_LAW} or more"

@@ -45,11 +45,15 @@ class EmpiricalPrior(Denoiser):
 
     def weights(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """(b, N) float64 probability of each state given x = x0 + sigma eps; the nearest one at sigma = 0."""
+        return torch.softmax(self.logits(x, sigma), 1)
+
+    def logits(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """(b, N) float64 logarithms of :meth:`weights`, but for a constant a row: none is lost to underflow."""
         wide = x.double()
         fits = [self._fit(wide, states) for states in self._chunks(x.device)]
         fit = torch.cat(fits, 1)
         variance = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).expand(len(x))[:, None].square()
-        return torch.softmax((fit - fit.detach().amax(1, keepdim=True)) / variance.clamp(min=1e-300), 1)
+        return (fit - fit.detach().amax(1, keepdim=True)) / variance.clamp(min=1e-300)
 
     def average(self, weights: Tensor, values: Callable[[Tensor], Tensor]) -> Tensor:
         """(b, ...) weighted means of what ``values`` makes of the states (n, C, *grid), float64."""

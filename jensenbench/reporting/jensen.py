@@ -10,15 +10,24 @@ from jensenbench.errors import UserError
 from jensenbench.jensen import toy
 from jensenbench.jensen.found import SQUARES
 from jensenbench.registry import make_pde
-from jensenbench.reporting import jensen_figures, jensen_methods, jensen_summary, style
+from jensenbench.reporting import (
+    jensen_figures,
+    jensen_likelihood,
+    jensen_methods,
+    jensen_summary,
+    jensen_visits,
+    style,
+)
 from jensenbench.reporting import jensen_findings as findings
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import Frame, Results, load_results
 from jensenbench.reporting.style import format_value
 from jensenbench.reporting.tables import listed
-from jensenbench.stages.jensen import COLUMNS
+from jensenbench.stages.jensen import COLUMNS, LIKELIHOOD_COLUMNS, VISIT_COLUMNS, beside
 
-HEADING = ("σ", "law", "gap by", "J / largest term", "residual of the mean", "posterior draws", "network error", "ESS")
+HEADING = (
+    "σ", "law", "gap by", "J / largest term", "residual of the mean", "posterior draws", "G₂", "network error", "ESS",
+)  # fmt: skip
 
 
 def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> None:
@@ -27,6 +36,11 @@ def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> Non
         raise UserError("there are no curves to draw; run the stage `jensen` first")
     rows = pd.concat([read(path) for path in files], ignore_index=True)
     groups = first_seeds(rows)
+    visits, likelihoods = (
+        first_seeds(pd.concat([read(beside(path, name), columns) for path in files], ignore_index=True))
+        for name, columns in (("visits", VISIT_COLUMNS), ("likelihood", LIKELIHOOD_COLUMNS))
+    )
+    visited = {findings.label(here): here for here in visits}
     style.apply()
     toy_stem, toy_rows, biases = jensen_figures.draw_toy(out / "jensen")
     parts = [
@@ -39,23 +53,39 @@ def run(*, config: Path, results: Path, files: Sequence[Path], out: Path) -> Non
     parts += [jensen_summary.table(groups)]
     parts += ["## Samplers", SAMPLERS, jensen_methods.section(load_results(config, results), groups)]
     parts += ["## The idea", f"![toy](jensen/{toy_stem.name}.png)", " ".join(toy_sentences(toy_rows, biases))]
-    parts += ["### The bound of DPS", bounds_table()]
+    parts += [
+        "### The bound of DPS",
+        bounds_table(),
+        "### The likelihood's gap",
+        jensen_likelihood.section(likelihoods),
+    ]
     for group in groups:
         stem = jensen_figures.draw_curves(group, out / "jensen")
         parts += [f"## {group['pde'].iloc[0]}, {group['prior'].iloc[0]}", f"![{stem.name}](jensen/{stem.name}.png)"]
         parts += [bullets([*findings.sentences(group), *not_drawn(group)]), curve_table(group)]
+        parts += visited_parts(visited.get(findings.label(group)), group, out / "jensen")
     store.write_text(out / "jensen.md", "\n\n".join(parts) + "\n")
 
 
-def read(path: Path) -> Frame:
+def visited_parts(visits: Frame | None, curves: Frame, out: Path) -> list[str]:
+    """Where methods sit on the curve of one prior; nothing where none was followed."""
+    if visits is None:
+        return []
+    stem = jensen_visits.draw(visits, curves, out)
+    figure = [f"![{stem.name}](jensen/{stem.name}.png)"] if stem else []
+    return ["### Where methods sit on the curve", *figure, *jensen_visits.section(visits, curves)]
+
+
+def read(path: Path, columns: Sequence[str] = COLUMNS) -> Frame:
     """A table of the stage with the seed of its file's name; a foreign one is one clear error."""
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no table of the stage `jensen` ({error}); run it again") from error
-    if list(frame.columns) != list(COLUMNS):
+    if list(frame.columns) != list(columns):
         raise UserError(f"{path} has other columns than the stage `jensen` writes; run it again")
-    return frame.assign(seed=int(path.stem) if path.stem.isdigit() else 0)
+    seed = path.name.partition(".")[0]
+    return frame.assign(seed=int(seed) if seed.isdigit() else 0)
 
 
 def first_seeds(rows: Frame) -> list[Frame]:
@@ -93,9 +123,15 @@ def _line(row: Frame) -> list[str]:
     law = row["law"] if row["law_states"] != row["law_states"] else f"{row['law_states']:.0f} states"
     labels = [f"{row['sigma']:g}", str(law), findings.NAMES[row["estimator"]]]
     if not row["usable"]:
-        return [*labels, "unusable: few states behind x_t", *[style.MISSING] * 3, format_value(row["ess"])]
-    cells = [findings.interval(row, name) for name in SQUARES]
-    return [*labels, *cells, "exact" if row["ess"] == float("inf") else format_value(row["ess"])]
+        return [*labels, "unusable: few states behind x_t", *[style.MISSING] * 4, format_value(row["ess"])]
+    *cells, network = (findings.interval(row, name) for name in SQUARES)
+    return [
+        *labels,
+        *cells,
+        findings.loss_gap(row),
+        network,
+        "exact" if row["ess"] == float("inf") else format_value(row["ess"]),
+    ]
 
 
 def toy_sentences(rows: Frame, biases: Frame) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from jensenbench.jensen.found import student_95
+from jensenbench.reporting import style
 from jensenbench.reporting.results import Frame
 from jensenbench.reporting.style import format_value
 
@@ -51,6 +52,17 @@ def best(rows: Frame) -> Frame:
 def interval(row: Frame, name: str) -> str:
     """A value with its interval; an unknown one is a dash."""
     return format_value(row[name], row[f"{name}_low"], row[f"{name}_high"]) if row[name] == row[name] else "–"
+
+
+def loss_gap(row: Frame) -> str:
+    """The signed gap of the squared loss with its interval, in units of the largest term squared."""
+    return format_value(*loss_gap_interval(row)) if row["loss_gap"] == row["loss_gap"] else style.MISSING
+
+
+def loss_gap_interval(row: Frame) -> tuple[float, float, float]:
+    """The signed gap of the squared loss, and the ends of its 95 % interval over noisy states."""
+    value, width = row["loss_gap"], student_95(int(row["states"])) * row["loss_gap_error"]
+    return value, value - width, value + width
 
 
 def comparisons(rows: Frame) -> Frame:
@@ -128,6 +140,7 @@ def sentences(rows: Frame) -> Iterator[str]:
     shown = usable(rows)
     if is_affine(rows):
         yield f"The residual is affine: no estimator sees a gap above {format_value(shown['gap'].max())} (rounding)."
+        yield from _loss_gap(shown)
         return
     curve, law = best(rows), largest_law(shown)
     top, low = curve.loc[curve["gap"].idxmax()], curve.iloc[0]
@@ -136,12 +149,27 @@ def sentences(rows: Frame) -> Iterator[str]:
         f"({NAMES[top['estimator']]}); at σ = {low['sigma']:g} it is {interval(low, 'gap')} "
         f"({NAMES[low['estimator']]})."
     )
+    yield from _loss_gap(curve)
     if law.empty:
         yield "At every level the empirical posterior has collapsed to few states: it says nothing here."
     else:
         yield f"The empirical posterior has not collapsed from σ = {law['sigma'].min():g} on."
         yield from _convergence(shown, law)
     yield from _split(rows)
+
+
+def _loss_gap(known: Frame) -> Iterator[str]:
+    """G₂ where it is largest in size, and what its sign says."""
+    known = known[known["loss_gap"].notna()]
+    if known.empty:
+        return
+    top = known.loc[known["loss_gap"].abs().idxmax()]
+    negative = top["loss_gap"] < 0
+    yield (
+        f"The gap of the squared loss, G₂ = E|R(x₀)|² − |R(E[x₀ | x_t])|², is largest in size at σ = {top['sigma']:g}: "
+        f"{loss_gap(top)} of the largest term squared ({NAMES[top['estimator']]})"
+        + ("; negative: the loss of the mean exceeds the mean loss." if negative else ".")
+    )
 
 
 def _convergence(shown: Frame, law: Frame) -> Iterator[str]:

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from jensenbench import store
-from jensenbench.jensen.found import student_95
 from jensenbench.reporting import jensen_findings as findings
 from jensenbench.reporting import style
 from jensenbench.reporting.render import grid, latex_grid
@@ -29,12 +28,12 @@ equation. Of the prior's first seed; the curves stand in `jensen.md`."""
 def record(rows: Frame) -> dict[str, Any]:
     """The numbers of one prior: its largest gap, and what is known at that level."""
     split, top = findings.shares(rows), largest(rows)
-    width = student_95(int(top["states"])) * top["loss_gap_error"]
+    loss, loss_low, loss_high = findings.loss_gap_interval(top)
     numbers = {f"{name}{end}": top[f"{name}{end}"] for name in ("gap", "network") for end in ("", "_low", "_high")}
     return {
         "pde": rows["pde"].iloc[0], "prior": rows["prior"].iloc[0], "affine": findings.is_affine(rows),
         "sigma": top["sigma"], "estimator": top["estimator"], **numbers,
-        "loss_gap": top["loss_gap"], "loss_gap_low": top["loss_gap"] - width, "loss_gap_high": top["loss_gap"] + width,
+        "loss_gap": loss, "loss_gap_low": loss_low, "loss_gap_high": loss_high,
         "floor": rows["floor"].iloc[0], "levels": len(split),
         "levels_above": int((split["gap"] > split["network"]).sum()),
     }  # fmt: skip

@@ -10,10 +10,12 @@ import torch
 
 from jensenbench import store
 from jensenbench.codec import Codec
+from jensenbench.config import Tier
 from jensenbench.dataset import load_dataset, term_scale
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.jensen.found import SQUARES
+from jensenbench.jensen.likelihood import likelihood_rows
 from jensenbench.jensen.measure import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.pde import PDE
@@ -22,21 +24,41 @@ from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.provenance import git_commit
 from jensenbench.registry import make_pde
+from jensenbench.stages.visits import visits_of
 from jensenbench.timing import timed
 
 POWERS = (0, 1)  # codecs in which the empirical law is looked at, besides the prior's own
 LAWS = ("empirical", "gaussian", "mixture")
 EMPIRICAL = "empirical"
+_BOUNDED = ("", "_low", "_high", "_error")
 COLUMNS = (
     "pde", "prior", "power", "law", "law_states", "estimator", "count", "sigma", "states",
-    *(f"{name}{end}" for name in SQUARES for end in ("", "_low", "_high", "_error")),
+    *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
     "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor", "git_commit",
+)  # fmt: skip
+VISIT_COLUMNS = (
+    "pde", "prior", "power", "method", "variant", "task", "residual_of", "residual_low",
+    "residual_high", "sigma", "sigma_mean", "calls", "states",
+    *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
+    "loss_gap", "loss_gap_error", "ess", "usable", "reason", "git_commit",
+)  # fmt: skip
+LIKELIHOOD_COLUMNS = (
+    "pde", "prior", "power", "law", "noise", "points", "sigma", "states", "difference", "difference_low",
+    "difference_high", "expected", "at_mean", "printed", "lipschitz", "ess", "usable", "reason", "git_commit",
 )  # fmt: skip
 SPOT = JensenSettings(states=24, drawn_states=8, draws=16, steps=16, probes=8)  # a look within seconds
 
 
-def run(*, data: Path, prior_file: Path, out: Path, settings: JensenSettings | None = None) -> None:
-    """Write the curves of a prior file and of its data as ``out`` (CSV, one row a law, estimator and level)."""
+def run(
+    *, data: Path, prior_file: Path, out: Path, settings: JensenSettings | None = None, tier: Tier | None = None
+) -> None:
+    """Write the curves of a prior file and of its data as ``out`` (CSV, one row a law, estimator and level).
+
+    The likelihood's gap stands beside it in ``<stem>.likelihood.csv``, and with a ``tier``, whose settings then hold,
+    the gap where its methods call this prior in ``<stem>.visits.csv``.
+    """
+    if tier is not None:
+        settings = tier.jensen
     with timed(out):
         dataset = load_dataset(data)
         prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest)
@@ -52,11 +74,28 @@ def run(*, data: Path, prior_file: Path, out: Path, settings: JensenSettings | N
             rows += _law_rows(replace(subject, codec=codec), chosen, shares=SHARES[-1:])
         labels = {"pde": dataset.label, "prior": prior.label, "floor": dataset.floor, "git_commit": git_commit()}
         store.write_text(out, to_csv(table([labels | row for row in rows])))
+        labels |= {"power": prior.codec.power}
+        found = list(likelihood_rows(subject, chosen, dataset.field_std, denoiser, prior.label))
+        write_beside(out, "likelihood", LIKELIHOOD_COLUMNS, [labels | row for row in found])
+        if tier is not None:
+            seen = list(visits_of(tier, dataset, prior, int(prior.meta["seed"]), subject, chosen))
+            write_beside(out, "visits", VISIT_COLUMNS, [labels | row for row in seen])
+
+
+def beside(out: Path, name: str) -> Path:
+    """Path of a second table of the stage: ``0.csv`` has ``0.visits.csv`` and ``0.likelihood.csv`` beside it."""
+    return out.with_name(f"{out.stem}.{name}.csv")
+
+
+def write_beside(out: Path, name: str, columns: Sequence[str], rows: list[Row]) -> None:
+    """Write a second table of the stage."""
+    store.write_text(beside(out, name), to_csv(table(rows, columns)))
 
 
 def fitting(settings: JensenSettings, train: int, clean: int) -> JensenSettings:
     """Settings that ask for no more states of either split than there are."""
-    return replace(settings, law_states=min(settings.law_states, train), states=min(settings.states, clean))
+    few = {name: min(getattr(settings, name), clean) for name in ("states", "visits")}
+    return replace(settings, law_states=min(settings.law_states, train), **few)
 
 
 def other_codecs(pde: PDE, train: torch.Tensor, power: int) -> list[Codec]:
@@ -84,9 +123,9 @@ def look(*, pde: str, settings: Mapping[str, Any], kind: str, states: int, power
     return table([{"pde": problem.label, "prior": kind, "power": power} | row for row in rows])
 
 
-def table(rows: list[Row]) -> pd.DataFrame:
-    """Rows with all columns of the stage, in order."""
-    frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+def table(rows: list[Row], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Rows with all columns of a table of the stage, in order."""
+    frame = pd.DataFrame(rows).reindex(columns=list(columns))
     return frame.assign(reason=frame["reason"].astype("string").fillna(""))
 
 

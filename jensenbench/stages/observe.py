@@ -10,9 +10,9 @@ from torch import Tensor
 
 from jensenbench import store
 from jensenbench.config import Tier
-from jensenbench.dataset import load_dataset
+from jensenbench.dataset import Dataset, load_dataset
 from jensenbench.pde import PDE
-from jensenbench.problem import MaskObservation
+from jensenbench.problem import MaskObservation, Task
 
 ALIKE = 64  # re-simulated states of an instance
 START = 40_000_000  # of their sample indices, after those of all splits
@@ -29,19 +29,26 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
         for task in tier.tasks_of(label):
             if not task.observes:
                 continue
-            parts = [
-                task.observe(state, pde, dataset.field_std, seed=tier.data.seed, index=index)
-                for index, state in enumerate(truth)
-            ]
+            seen = look_at(truth, task, dataset, seed=tier.data.seed)
             group = file.create_group(task.label)
             group.attrs["noise_std"] = task.noise_std
-            group.create_dataset("mask", data=torch.cat([part.mask for part in parts]).numpy().astype(np.uint8))
-            group.create_dataset("values", data=torch.cat([part.values for part in parts]).numpy())
+            group.create_dataset("mask", data=seen.mask.numpy().astype(np.uint8))
+            group.create_dataset("values", data=seen.values.numpy())
             group.create_dataset("truth", data=truth.numpy())
             if task.knows("coefficient") and pde.latent and pde.data == "discrete":
                 group.create_dataset("alike", data=alike(pde, truth, seed=tier.data.seed).numpy())
 
     store.write_hdf5(out, fill)
+
+
+def look_at(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
+    """Data of states (I, C, *grid); masks and noise are those of the indices from ``first`` on."""
+    parts = [
+        task.observe(state, dataset.pde, dataset.field_std, seed=seed, index=first + index)
+        for index, state in enumerate(states)
+    ]
+    mask, values = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "values"))
+    return MaskObservation(mask, values, task.noise_std)
 
 
 def alike(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:

@@ -94,7 +94,7 @@ def open_job(tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fi
     job = Job(tier, cell, seed, method, dataset, prior, device, fit)
     if not fit.tensors:
         return job
-    return replace(job, module=fit.restore(method, prior.denoiser, _problem(job, TASKS["unconditional"])).to(device))
+    return replace(job, module=fit.restore(method, prior.denoiser, problem_of(job, TASKS["unconditional"])).to(device))
 
 
 def tasks_of(tier: Tier, cell: Cell) -> tuple[Task, ...]:
@@ -107,7 +107,7 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
     job = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
     n_instances = job.tier.samples if observation is None else len(observation.values)
     n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
-    problem = _problem(job, task, observation)
+    problem = problem_of(job, task, observation)
     reason = job.method.skip(problem)
     if reason:
         return Outcome("skipped", reason, n_instances=n_instances, n_draws=n_draws)
@@ -123,7 +123,8 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
-def _problem(job: Job, task: Task, observation: MaskObservation | None = None) -> Problem:
+def problem_of(job: Job, task: Task, observation: MaskObservation | None = None) -> Problem:
+    """All instances of a task as one problem."""
     pde = job.dataset.pde
     constraints = () if observation is None else task.constraints(pde, observation.values)
     return Problem(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from jensenbench import store
 from jensenbench.config import Cell, Tier
@@ -15,9 +14,10 @@ from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.scoring import Judge
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.evaluation.tuning import proposals, trial_name, tuned_ranges
-from jensenbench.problem import MaskObservation, Task
+from jensenbench.problem import Task
 from jensenbench.registry import configure, load_method
 from jensenbench.stages.evaluate import identified, write_tables
+from jensenbench.stages.observe import look_at
 from jensenbench.stages.sample import Job, open_job, run_row, sample_task, tasks_of
 
 SPLIT = "validation"
@@ -69,12 +69,7 @@ def trials(tier: Tier, cell: Cell) -> list[Cell]:
 def observe(dataset: Dataset, tier: Tier, task: Task) -> Observed:
     """Data and truth of the first validation states; masks are those of no test state."""
     truth, first = dataset.split(SPLIT, tier.tuning.instances), SPLIT_START[SPLIT]
-    parts = [
-        task.observe(state, dataset.pde, dataset.field_std, seed=tier.data.seed, index=first + index)
-        for index, state in enumerate(truth)
-    ]
-    mask, values = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "values"))
-    return Observed(MaskObservation(mask, values, task.noise_std), truth)
+    return Observed(look_at(truth, task, dataset, seed=tier.data.seed, first=first), truth)
 
 
 def attempt(job: Job, task: Task, judge: Judge, command: str) -> tuple[dict[str, Any], pd.DataFrame | None]:

@@ -47,6 +47,8 @@ def test_shipped_tiers_are_valid(name):
         ({"jensen": {"law_states": 1}}, "law_states = 1"),
         ({"jensen": {"law_states": 65}}, "law_states = 65 needs as many train states"),
         ({"jensen": {"law_states": 64, "states": 17}}, "states = 17 needs as many validation states"),
+        ({"jensen": {"law_states": 64, "states": 16, "visits": 17}}, "visits = 17 needs as many validation states"),
+        ({"jensen": {"visits": 1}}, "visits = 1; intervals take two states"),
         ({"jensen": {"lowest": 60}}, "lowest = 60 must lie below"),
     ],
 )

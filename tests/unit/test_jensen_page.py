@@ -10,8 +10,8 @@ from synthetic_results import build
 from jensenbench.errors import UserError
 from jensenbench.jensen import toy
 from jensenbench.jensen.found import SQUARES
-from jensenbench.reporting import jensen, jensen_figures, jensen_findings, style
-from jensenbench.stages.jensen import COLUMNS, to_csv
+from jensenbench.reporting import jensen, jensen_figures, jensen_findings, jensen_likelihood, jensen_visits, style
+from jensenbench.stages.jensen import COLUMNS, LIKELIHOOD_COLUMNS, VISIT_COLUMNS, to_csv
 
 SIGMAS = (0.1, 1.0, 10.0)
 GAPS = dict(zip(SIGMAS, (0.001, 0.2, 0.4), strict=True))
@@ -29,6 +29,51 @@ def row(law, estimator, sigma, gap, **others):
 
 def frame(rows):
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def visit(method, sigma, gap, **others):
+    spread = {f"gap{end}": factor * gap for end, factor in (("", 1.0), ("_low", 0.9), ("_high", 1.1))}
+    labels = {"pde": "darcy-8", "prior": "net", "power": 1, "method": method, "variant": "a", "task": "unconditional"}
+    known = {"sigma": sigma, "sigma_mean": sigma, "calls": 8, "states": 4, "denoised": 0.5, "network": 0.3}
+    return labels | spread | known | {"usable": True} | others
+
+
+VISITED = [
+    visit("edm", 10.0, 0.42),
+    visit("dps", 10.0, 0.2, task="forward"),
+    visit("dps", 3.1622776601683795, 0.6, task="forward", network=0.6),
+    visit("guided", 0.1, 0.2, usable=False, residual_of="denoised", residual_low=0.05, residual_high=1.0),
+    visit("walker", 10.0, 0.4, residual_of="noisy", residual_low=0.1, residual_high=1.0),
+    visit("edm", math.nan, math.nan, usable=False, reason="3 of 8 calls lie outside sigma = 0.1 to 10"),
+    visit("dps", math.nan, math.nan, usable=False, reason="2 of 8 calls lie outside sigma = 0.1 to 10"),
+    visit("student", math.nan, math.nan, usable=False, reason="it learns"),
+]
+
+
+def likelihood(law, sigma, difference, **others):
+    ends = {"difference_low": difference - 0.1, "difference_high": difference + 0.1}
+    labels = {"pde": "darcy-8", "prior": "net", "law": law, "noise": 0.5, "points": 8, "sigma": sigma}
+    return (
+        labels
+        | {"difference": difference, "printed": 3.0, "lipschitz": 0.2, "ess": 9.0, "usable": True}
+        | ends
+        | others
+    )
+
+
+LIKELIHOODS = [
+    likelihood("net", 0.1, 0.001, ess=math.inf),
+    likelihood("net", 10.0, 1.5, ess=math.inf),
+    likelihood("empirical", 0.1, 7.77, usable=False),
+]
+
+
+def visits_frame(rows):
+    return pd.DataFrame(rows).reindex(columns=list(VISIT_COLUMNS))
+
+
+def likelihood_frame(rows):
+    return pd.DataFrame(rows).reindex(columns=list(LIKELIHOOD_COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +149,69 @@ def test_curves_are_drawn_with_their_numbers_beside(rows, tmp_path):
     assert len(pd.read_csv(f"{stem}.csv")) == len(rows)
 
 
+def test_visits_are_held_to_the_curve_between_its_levels(rows):
+    """The curve is 0.2 at 1 and 0.4 at 10, hence 0.3 in the logarithmic middle; 0.1 has collapsed."""
+    found = jensen_visits.beside_curve(visits_frame(VISITED), rows).set_index(["method", "sigma"])
+    assert set(found.index.get_level_values("method")) == {"edm", "dps", "walker"}
+    assert found.loc[("dps", 3.1622776601683795), "curve"] == pytest.approx(0.3)
+    assert found.loc[("dps", 3.1622776601683795), "ratio"] == pytest.approx(2.0)
+    assert found["below"].sum() == 1
+    assert found["above"].sum() == 1
+    assert found.loc[("dps", 10.0), "below"]
+
+
+def test_sentences_of_visits_name_ends_noisy_states_and_who_is_missing(rows):
+    text = " ".join(jensen_visits.sentences(visits_frame(VISITED), rows))
+    assert "With data, the gap at 2 visited levels of 1 methods is 0.50 to 2.00 times" in text
+    assert "below the curve's at 1 of them, wholly above it at 1 (intervals over 4 runs)" in text
+    assert "The network's error is 1.00 to 2.00 times (dps/a (forward))" in text
+    assert "dps/a (forward), σ = 10: 0.50; dps/a (forward), σ = 3.16: 2.00" in text
+    assert "Residual of a noisy state: walker/a evaluates" in text
+    assert "guided/a evaluates R(D) at σ = 0.05 to 1 alone, where the curve's gap is 0.200 at most" in text
+    assert "Left out: student/a (it learns)" in text
+    assert "Not compared: guided/a;" in text
+    assert "Not drawn: 5 of 16 calls lie outside" in text
+
+
+def test_a_residual_below_all_known_levels_is_said_with_the_nearest_gap(rows):
+    low = visit("guided", 10.0, 0.4, residual_of="denoised", residual_low=0.002, residual_high=0.02)
+    text = " ".join(jensen_visits.sentences(visits_frame([low]), rows))
+    assert "at σ = 0.002 to 0.02 alone, where no gap is known; the nearest is 0.00100 [0.00090, 0.00110] at" in text
+
+
+def test_visits_of_an_affine_equation_are_rounding_and_not_drawn(tmp_path):
+    flat = frame([row("net", "analytic", sigma, 3e-14, network=math.nan) for sigma in SIGMAS])
+    tiny = visits_frame([visit("edm", 10.0, 4e-14)])
+    said = next(jensen_visits.sentences(tiny, flat))
+    assert "4.00e-14 at most" in said
+    assert jensen_visits.draw(tiny, flat, tmp_path) is None
+
+
+def test_likelihood_sentences_leave_collapsed_levels_out():
+    text = jensen_likelihood.section([likelihood_frame(LIKELIHOODS)])
+    assert "darcy-8, net (8 points, noise std 0.5)" in text
+    assert "is 1.50 [1.40, 1.60] a datum at σ = 10, where it is largest" in text
+    assert "as printed is broken (largest ratio 3.00), with a Lipschitz constant it holds (0.200)" in text
+    assert "darcy-8, empirical (8 points, noise std 0.5): unusable at every level" in text
+    assert "7.77" not in text
+
+
+def test_the_squared_loss_gap_stands_with_its_sign(rows):
+    signed = rows.assign(loss_gap=-(rows["gap"] ** 2), loss_gap_error=0.01)
+    text = " ".join(jensen_findings.sentences(signed))
+    assert "largest in size at σ = 10: -0.160 [" in text
+    assert "negative: the loss of the mean exceeds the mean loss" in text
+    (line,) = [line for line in jensen.curve_table(signed).splitlines() if line.startswith("| 10 | 40")]
+    assert "-0.160 [-0.184, -0.136]" in line
+
+
 def test_a_foreign_table_is_refused(tmp_path):
     (tmp_path / "0.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="other columns"):
         jensen.read(tmp_path / "0.csv")
+    (tmp_path / "1.csv").write_text(frame([]).to_csv(index=False))
+    with pytest.raises(UserError, match=r"1\.visits\.csv is no table of the stage"):
+        jensen.run(config=tmp_path, results=tmp_path, files=[tmp_path / "1.csv"], out=tmp_path)
     with pytest.raises(UserError, match="run the stage"):
         jensen.run(config=tmp_path, results=tmp_path, files=[], out=tmp_path)
 
@@ -116,12 +220,16 @@ def test_a_foreign_table_is_refused(tmp_path):
 def test_the_whole_page_with_its_toy(rows, tmp_path):
     path = tmp_path / "0.csv"
     path.write_text(to_csv(rows))
+    (tmp_path / "0.visits.csv").write_text(to_csv(visits_frame(VISITED)))
+    (tmp_path / "0.likelihood.csv").write_text(to_csv(likelihood_frame(LIKELIHOODS)))
     config, results = build(tmp_path / "results")
     jensen.run(config=config, results=results, files=[path], out=tmp_path)
     text = (tmp_path / "jensen.md").read_text()
     assert "](jensen/toy.png)" in text
     assert "](jensen/gap_darcy-8_net.png)" in text
     assert "it is broken for noise 0.05" in text
+    assert "](jensen/visited_darcy-8_net.png)" in text
+    assert text.index("### The likelihood's gap") < text.index("### Where methods sit on the curve")
     behind = pd.read_csv(tmp_path / "jensen" / "toy.csv")
     exact = behind[(behind["pde"] == "mixture") & (behind["estimator"] == "analytic")]
     assert len(exact) == toy.SETTINGS.levels

@@ -90,6 +90,25 @@ def test_probes_of_a_flow_are_those_of_its_denoiser():
     assert torch.allclose(answer, Shrink()(seen, sigma), atol=1e-6)
 
 
+def test_probes_of_a_score_are_those_of_its_denoiser():
+    """Variance-preserving and exploding processes: m and variance a row."""
+    prior, meter = metered(3, record=True)
+    x = torch.randn(3, 1, 4, dtype=torch.float64)
+    factor, variance = torch.tensor([0.1, 0.8, 1.0]).double(), torch.tensor([0.99, 0.36, 4.0]).double()
+    prior.score(x, factor, variance)
+    ((sigma, seen, answer),) = meter.probes
+    assert torch.allclose(sigma, torch.tensor([99**0.5, 0.75, 2.0]).double())
+    assert torch.allclose(seen * factor[:, None, None], x)
+    assert torch.allclose(answer, Shrink()(seen, sigma))
+    assert meter.per_state()["nfe"] == 1
+
+
+def test_a_score_that_is_not_finite_stops_with_its_variance():
+    prior, _ = metered(1)
+    with pytest.raises(Diverged, match=r"variance = 0\.7"):
+        prior.score(torch.full((1, 1, 4), torch.nan), 1.0, 0.7)
+
+
 def test_a_flow_that_is_not_finite_stops_with_its_time():
     prior, _ = metered(1)
     with pytest.raises(Diverged, match=r"t = 0\.7"):

@@ -5,6 +5,8 @@ rule jensen:
         prior=PRIOR,
     output:
         JENSEN,
+        JENSEN_VISITS,
+        JENSEN_LIKELIHOOD,
     log:
         f"{LOGS}/jensen/{{pde}}/{{prior}}/{{seed}}.log",
     retries: RETRIES
@@ -22,7 +24,7 @@ rule jensen:
         "Jensen gap of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
         "exec python -m jensenbench jensen --tier {params.tier} --data {input.data} --prior-file {input.prior}"
-        " --out {output} &> {log}"
+        " --out {output[0]} &> {log}"
 
 
 rule jensen_page:

@@ -21,6 +21,7 @@ CHECKED = [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]] + [
     f"{CHECKS}/{pair}/{seed}.json" for pair, job in plan["priors"].items() for seed in job["seeds"]
 ]
 JENSEN = f"{RESULTS}/jensen/{{pde}}/{{prior}}/{{seed}}.csv"
+JENSEN_VISITS, JENSEN_LIKELIHOOD = (JENSEN.replace(".csv", f".{name}.csv") for name in ("visits", "likelihood"))
 JENSEN_PAGE, JENSEN_FIGURES = f"{REPORTS}/jensen.md", f"{REPORTS}/jensen"
 JENSEN_REPORT = [JENSEN_PAGE, JENSEN_FIGURES] if plan["jensen"] else []
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))

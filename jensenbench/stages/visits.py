@@ -1,0 +1,151 @@
+"""Methods of a tier, followed on a few states by the code that the benchmark runs: where do they call the prior?"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from jensenbench.config import Cell, Tier
+from jensenbench.dataset import SPLIT_START, Dataset
+from jensenbench.jensen.measure import Row, Subject
+from jensenbench.jensen.settings import JensenSettings
+from jensenbench.jensen.visited import Visits, visited_rows
+from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.noise import KeyedNoise
+from jensenbench.outcomes import explain
+from jensenbench.priors import LoadedPrior
+from jensenbench.problem import MaskObservation, Problem, Task
+from jensenbench.progress import progress
+from jensenbench.registry import load_method
+from jensenbench.stages.observe import look_at
+from jensenbench.stages.sample import Job, problem_of, tasks_of
+
+SPLIT = "validation"  # no law is built from it, and no table reads it
+
+
+@dataclass(frozen=True)
+class Path:
+    """What became of the runs of one method on one task: their calls, or why there are none.
+
+    ``levels`` are those of the prior's latest call whenever the method evaluated the equation.
+    """
+
+    visits: Visits | None = None
+    residual_of: str = ""
+    levels: tuple[float, ...] = ()
+    reason: str = ""
+
+
+def visits_of(
+    tier: Tier, dataset: Dataset, prior: LoadedPrior, seed: int, subject: Subject, settings: JensenSettings
+) -> Iterator[Row]:
+    """Rows of every variant that runs on a prior, for the unconditional and its first observed task."""
+    cells = [cell for cell in tier.cells if (cell.pde, cell.prior) == (dataset.label, prior.label)]
+    for cell in progress(cells if settings.visits else [], label=f"{dataset.label} visits", unit="variant"):
+        job = Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
+        for task, observation in chosen_tasks(job, settings):
+            path = follow(job, task, observation, settings)
+            labels = {"method": cell.method, "variant": cell.variant, "task": task.label}
+            for row in rows_of(path, subject, settings, prior):
+                yield labels | seen_at(path) | row
+
+
+def seen_at(path: Path) -> Row:
+    """Where a method evaluates the equation."""
+    if not path.residual_of:
+        return {}
+    return {"residual_of": path.residual_of, "residual_low": min(path.levels), "residual_high": max(path.levels)}
+
+
+def rows_of(path: Path, subject: Subject, settings: JensenSettings, prior: LoadedPrior) -> Iterator[Row]:
+    """One row a level, and one that says what is not drawn."""
+    if path.visits is None:
+        yield {"usable": False, "reason": path.reason}
+        return
+    low = max(settings.lowest, prior.denoiser.sigma_min)
+    high = min(settings.highest, prior.denoiser.sigma_max)
+    inside = path.visits.within(low, high)
+    count, there = len(path.visits.sigma) - len(inside.sigma), len(path.visits.sigma)
+    if len(inside.sigma):
+        yield from visited_rows(subject, settings, inside, trained=prior.kind == "network")
+    if count:
+        yield {"usable": False, "reason": f"{count} of {there} calls lie outside sigma = {low:g} to {high:g}"}
+
+
+def chosen_tasks(job: Job, settings: JensenSettings) -> Iterator[tuple[Task, MaskObservation | None]]:
+    """The unconditional task and the first observed one that the method does not skip, of those that its cell runs."""
+    tasks = tasks_of(job.tier, job.cell)
+    yield from ((task, None) for task in tasks if not task.observes and not configured(job, task)[0])
+    if job.method.capabilities.trains:
+        return
+    states = job.dataset.split(SPLIT, settings.visits)
+    for task in tasks:
+        if task.observes:
+            seen = look_at(states, task, job.dataset, seed=job.tier.data.seed, first=SPLIT_START[SPLIT])
+            if not configured(job, task, seen)[0]:
+                yield task, seen
+                return
+
+
+def configured(job: Job, task: Task, observation: MaskObservation | None = None) -> tuple[str | None, Job, Problem]:
+    """Why a method skips a task, the job with its settings, and the problem of all states."""
+    own = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
+    problem = problem_of(own, task, observation)
+    return own.method.skip(problem), own, problem
+
+
+def follow(job: Job, task: Task, observation: MaskObservation | None, settings: JensenSettings) -> Path:
+    """The calls of ``settings.visits`` runs, each on its own so that every call has one."""
+    capabilities = job.method.capabilities
+    if capabilities.trains:
+        return Path(reason="it learns: its fit is no part of this stage")
+    if not capabilities.uses_prior:
+        return Path(reason="it calls no prior")
+    _, own, problem = configured(job, task, observation)
+    meters, levels = [], []
+    for index in range(settings.visits):
+        meter = Meter(budget=settings.visit_calls, record=True)
+        watched = Watched(problem.rows([index]), meter, levels)
+        reason = attempt(own, watched, meter, (job.seed, job.cell.pde, problem.task, index, 0))
+        if reason:
+            return Path(reason=reason)
+        meters.append(meter)
+    visits = Visits.of_probes([meter.probes for meter in meters])
+    return Path(visits, capabilities.residual_of if levels else "", tuple(levels))
+
+
+class Watched(MeteredProblem):
+    """A metered problem that notes at which level the prior was last called when the equation is evaluated."""
+
+    def __init__(self, problem: Problem, meter: Meter, levels: list[float]):
+        super().__init__(problem, meter)
+        self._levels = levels
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        self._note()
+        return super().terms(x)
+
+    def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        self._note()
+        return super().residual(x, scheme)
+
+    def _note(self) -> None:
+        self._levels.append(float(self._meter.probes[-1][0][0]) if self._meter.probes else math.inf)
+
+
+def attempt(job: Job, problem: Problem, meter: Meter, key: tuple[object, ...]) -> str:
+    """Sample one state with its meter; why that has failed, else nothing."""
+    meter.begin(1)
+    prior = MeteredDenoiser(job.prior.denoiser, meter)
+    try:
+        job.method.sample(prior, problem, KeyedNoise([key], device=job.device))
+    except Exception as error:  # a plug-in's mistake is a row of the table
+        return explain(error)[1]
+    return ""
+
+
+def cells_digest(cells: list[Cell]) -> str:
+    """Settings of the variants of a prior, on which its table of visits depends."""
+    return ";".join(f"{cell.key}:{cell.tasks}:{cell.config!r}:{dict(cell.by_task)!r}" for cell in cells)
