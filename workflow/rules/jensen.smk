@@ -4,9 +4,9 @@ rule jensen:
         data=DATA,
         prior=PRIOR,
     output:
-        JENSEN,
-        JENSEN_VISITS,
-        JENSEN_LIKELIHOOD,
+        curves=JENSEN,
+        visits=JENSEN_VISITS,
+        likelihood=JENSEN_LIKELIHOOD,
     log:
         f"{LOGS}/jensen/{{pde}}/{{prior}}/{{seed}}.log",
     retries: RETRIES
@@ -24,7 +24,7 @@ rule jensen:
         "Jensen gap of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
         "exec python -m jensenbench jensen --tier {params.tier} --data {input.data} --prior-file {input.prior}"
-        " --out {output[0]} &> {log}"
+        " --out {output.curves} &> {log}"
 
 
 rule jensen_page:
