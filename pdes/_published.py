@@ -126,6 +126,17 @@ def _cocogen_darcy(pde: PDE, state: Tensor, spacings: Sequence[float]) -> dict[s
     return {"interior": expanded_divergence(state[:, 0], state[:, 1], spacings) + _wells(pde, "node").to(state)}
 
 
+def cocogen_velocity(k: Tensor, p: Tensor, spacings: Sequence[float]) -> Tensor:
+    """-K ∂p along either axis, (b, 2, n, m), by central differences; zero on the two edges that an axis ends at.
+
+    CoCoGen's files hold it of the stored arrays: p lies transposed against K there.
+    """
+    velocity = torch.zeros(len(p), 2, *p.shape[1:]).to(p)
+    velocity[:, 0, 1:-1] = -k[:, 1:-1] * (p[:, 2:] - p[:, :-2]) / (2 * spacings[0])
+    velocity[:, 1, :, 1:-1] = -k[..., 1:-1] * (p[..., 2:] - p[..., :-2]) / (2 * spacings[1])
+    return velocity
+
+
 def cocogen_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
     """CoCoGen's ∂_t u + u ∂_x u - ν ∂_xx u at every point, periodic in x, one-sided at the ends of t."""
     u, (dt, dx) = state[:, 0], pde.grid.spacings

@@ -120,6 +120,10 @@ class DarcyCorner(PDE):
         system, f = GENERATORS[self.config.law], self.source()
         return torch.stack([system(row, f).solve() for row in k]) if len(k) else torch.zeros_like(k)
 
+    def published_velocity(self, k: Tensor, p: Tensor) -> Tensor:
+        """(U1, U2) (b, 2, n, n) of K and p (b, n, n) as CoCoGen's files hold all four: p transposed against K."""
+        return _published.cocogen_velocity(k, p, self.grid.spacings)
+
     def truncation_floor(self) -> float:
         """Large on coarse grids; on all where p is transposed, as CoCoGen stores it."""
         return 1.5

@@ -204,7 +204,7 @@ def _bars(axes: np.ndarray, columns: list[Column], scales: dict[Column, Scale], 
 def _ticks(ax: Axes, norm: Normalize) -> None:
     """The ends of a scale (powers of ten of a logarithmic one), set inwards so that neighbours stay apart."""
     low, high = float(norm.vmin or 0), float(norm.vmax or 1)
-    labels = [f"{low:.2g}", f"{high:.2g}"]
+    labels = [f"{0.0 if abs(end) < 1e-3 * (high - low) else end:.2g}" for end in (low, high)]
     if isinstance(norm, LogNorm):
         powers = [int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))]
         low, high = (10.0**power for power in powers)

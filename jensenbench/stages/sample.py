@@ -106,7 +106,7 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
     """Draw all states of one task in batches with its settings; failures become the outcome's status."""
     job = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
     n_instances = job.tier.samples if observation is None else len(observation.values)
-    n_draws = 1 if observation is None or job.method.capabilities.deterministic else job.tier.draws
+    n_draws = 1 if observation is None else job.tier.draws
     problem = problem_of(job, task, observation)
     reason = job.method.skip(problem)
     if reason:

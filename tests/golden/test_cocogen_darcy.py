@@ -92,3 +92,9 @@ def test_generator():
     DATA.assert_close("P", pde.published_pressure(k[None])[0])
     integral = cocogen(k, pde.source()).matrix[[-1]].toarray()
     DATA.assert_close("integral_row", torch.from_numpy(integral))
+
+
+def test_velocity():
+    velocity = data_pde().published_velocity(DATA["K"][None], DATA["P"][None])[0]
+    DATA.assert_close("U1", velocity[0])
+    DATA.assert_close("U2", velocity[1])

@@ -295,3 +295,41 @@ def test_states_that_a_format_cannot_hold_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"merge_0\.npy"):
         poisson = make_pde("poisson", {"n": 8})
         exporters.write(tmp_path / "states.npy", "diffusionpde", poisson, poisson.generate([0], seed=0))
+
+
+def cocogen_export(tmp_path, **settings):
+    """A CoCoGen data set and the folder that it was exported to."""
+    pde = make_pde("darcy_corner", {"n": 12, "law": "cocogen", "modes": 20, **settings})
+    states = pde.generate(range(2), seed=1)
+    exporters.write(tmp_path / "data" / "P_0.npy", "cocogen", pde, states)
+    return pde, states, tmp_path / "data"
+
+
+def velocity_line(folder) -> list[str]:
+    found = importers.read(folder / "P_0.npy", "cocogen", "darcy_corner", {"modes": 20})
+    return [line for line in found.findings if line.startswith("velocities")]
+
+
+def test_generated_published_pressures_are_exported_as_their_code_stores_them(tmp_path):
+    """With the velocities of the stored arrays; the discrete solution of the same K is turned to lie so."""
+    pde, states, folder = cocogen_export(tmp_path, data="published")
+    stored = np.stack([[np.load(folder / f"{name}_{i}.npy") for name in ("P", "U1", "U2")] for i in range(2)])
+    velocity = pde.published_velocity(states[:, 0], states[:, 1])
+    np.testing.assert_array_equal(stored, torch.cat([states[:, 1:], velocity], 1).numpy())
+    _, own, folder = cocogen_export(tmp_path / "own")
+    np.testing.assert_array_equal(np.load(folder / "P_1.npy"), own[1, 1].mT.numpy())
+
+
+def test_velocities_are_checked_and_odd_ones_ignored(tmp_path):
+    *_, folder = cocogen_export(tmp_path)
+    assert "-K∇P of the stored arrays, within" in velocity_line(folder)[0]
+    np.save(folder / "U2_1.npy", np.load(folder / "U2_1.npy").T)
+    assert "ignored, not -K∇P" in velocity_line(folder)[0]
+    np.save(folder / "U2_1.npy", np.ones((3, 3)))
+    with pytest.raises(UserError, match=r"U2_1\.npy has shape"):
+        velocity_line(folder)
+    (folder / "U2_1.npy").unlink()
+    assert velocity_line(folder) == ["velocities: ignored, U2_1.npy is missing"]
+    for path in folder.glob("U*"):
+        path.unlink()
+    assert velocity_line(folder) == []

@@ -83,6 +83,13 @@ def test_equal_inputs_give_equal_samples(files, tier, tmp_path):
         assert np.array_equal(fields, second[task][1])
 
 
+def test_draws_of_a_method_that_is_random_in_its_latent_alone_differ(files, tier, tmp_path):
+    samples = run_sample(tier, files, tmp_path / "a.h5", tier.cell(f"{PDE}/{PRIOR}/pcfm/corrected"))
+    _, fields = samples["reconstruction_30"]
+    assert fields.shape[1] == tier.draws
+    assert fields.std(1).max() > 1e-3 * fields.std()
+
+
 def test_batches_do_not_change_a_sample(files, tier, tmp_path):
     whole = run_sample(tier, files, tmp_path / "a.h5")
     parts = run_sample(replace(tier, batch=3), files, tmp_path / "b.h5")
