@@ -9,6 +9,7 @@ from jensenbench.codec import Codec
 from jensenbench.dataset import load_dataset, write_dataset
 from jensenbench.evaluation.accuracy import Observed
 from jensenbench.evaluation.controls import ControlSetting, optimum, posterior_controls, posteriors_of
+from jensenbench.evaluation.metrics import PERCENT
 from jensenbench.evaluation.scoring import Judge
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.noise import KeyedNoise, generator_of
@@ -84,7 +85,7 @@ def test_no_metric_is_given_against_chains_that_did_not_converge_and_the_row_say
     judge = Judge(setting.dataset, network.codec, reference, setting.observed, {TASK: best})
     values, note = judge.score(best.draws[:, :8].nan_to_num(), TASK, services=False)
     against = {name: value for name, value in values.items() if name.startswith(("posterior_", "error_over"))}
-    assert len(against) == 2 * 3 + 3
+    assert len(against) == 2 * 3 + 1 + len(PERCENT)  # two fields' mean, spread and error, then W2 and coverage
     for value in against.values():
         assert torch.isfinite(value[0])
         assert torch.isnan(value[1])
