@@ -1,7 +1,7 @@
 """Methods of a tier, followed on a few states by the code that the benchmark runs: where do they call the prior?"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -97,23 +97,45 @@ def configured(job: Job, task: Task, observation: MaskObservation | None = None)
 
 
 def follow(job: Job, task: Task, observation: MaskObservation | None, settings: JensenSettings) -> Path:
-    """The calls of ``settings.visits`` runs, each on its own so that every call has one."""
+    """The calls of ``settings.visits`` runs."""
     capabilities = job.method.capabilities
     if capabilities.trains:
         return Path(reason="it learns: its fit is no part of this stage")
     if not capabilities.uses_prior:
         return Path(reason="it calls no prior")
     _, own, problem = configured(job, task, observation)
-    meters, levels = [], []
+    runs, levels, reason = together(own, problem, settings)
+    if not reason and runs is None:
+        runs, levels, reason = apart(own, problem, settings)
+    if reason or runs is None:
+        return Path(reason=reason)
+    return Path(Visits.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
+
+
+Probes = list[tuple[Tensor, Tensor, Tensor]]  # of one run
+Runs = tuple[list[Probes] | None, list[float], str]  # with the levels at which R is evaluated, and why there are none
+
+
+def together(job: Job, problem: Problem, settings: JensenSettings) -> Runs:
+    """All runs in one batch; None where some call of the prior is not about all of them, so that rows have no names."""
+    count = settings.visits
+    probes, levels, reason = attempt(job, problem, range(count), settings)
+    if reason or job.method.capabilities.couples_batch or any(len(call[0]) != count for call in probes):
+        return None, levels, reason
+    runs = [[(sigma[i : i + 1], x[i : i + 1], d[i : i + 1]) for sigma, x, d in probes] for i in range(count)]
+    return runs, levels, ""
+
+
+def apart(job: Job, problem: Problem, settings: JensenSettings) -> Runs:
+    """Each run on its own."""
+    runs, levels = [], []
     for index in range(settings.visits):
-        meter = Meter(budget=settings.visit_calls, record=True)
-        watched = Watched(problem.rows([index]), meter, levels)
-        reason = attempt(own, watched, meter, (job.seed, job.cell.pde, problem.task, index, 0))
+        probes, seen, reason = attempt(job, problem, [index], settings)
         if reason:
-            return Path(reason=reason)
-        meters.append(meter)
-    visits = Visits.of_probes([meter.probes for meter in meters])
-    return Path(visits, capabilities.residual_of if levels else "", tuple(levels))
+            return None, levels, reason
+        runs.append(probes)
+        levels += seen
+    return runs, levels, ""
 
 
 class Watched(MeteredProblem):
@@ -135,15 +157,19 @@ class Watched(MeteredProblem):
         self._levels.append(float(self._meter.probes[-1][0][0]) if self._meter.probes else math.inf)
 
 
-def attempt(job: Job, problem: Problem, meter: Meter, key: tuple[object, ...]) -> str:
-    """Sample one state with its meter; why that has failed, else nothing."""
-    meter.begin(1)
+def attempt(
+    job: Job, problem: Problem, rows: Sequence[int], settings: JensenSettings
+) -> tuple[Probes, list[float], str]:
+    """Sample some states of a problem: calls of the prior, levels of evaluations of R, and why that has failed."""
+    meter, levels = Meter(budget=settings.visit_calls, record=True), []
+    meter.begin(len(rows))
+    keys = [(job.seed, job.cell.pde, problem.task, index, 0) for index in rows]
     prior = MeteredDenoiser(job.prior.denoiser, meter)
     try:
-        job.method.sample(prior, problem, KeyedNoise([key], device=job.device))
+        job.method.sample(prior, Watched(problem.rows(rows), meter, levels), KeyedNoise(keys, device=job.device))
     except Exception as error:  # a plug-in's mistake is a row of the table
-        return explain(error)[1]
-    return ""
+        return [], [], explain(error)[1]
+    return meter.probes, levels, ""
 
 
 def cells_digest(cells: list[Cell]) -> str:

@@ -25,6 +25,8 @@ from jensenbench.priors import load_prior
 from jensenbench.problem import Problem
 from jensenbench.registry import load_method, make_pde
 from jensenbench.stages import jensen, train
+from jensenbench.stages.sample import Job
+from jensenbench.stages.visits import apart, chosen_tasks, configured, together
 
 SETTINGS = {
     "levels": 4, "lowest": 0.5, "highest": 20.0, "states": 6, "probes": 4, "directions": 4, "probed_states": 4,
@@ -129,6 +131,28 @@ def test_an_affine_equation_has_no_gap_wherever_a_method_goes(poisson):
     assert {"edm", "diffusionpde", "cocogen", "dps"} == set(drawn["method"])
     assert drawn["gap"].max() < 1e-9
     assert drawn["network"].isna().all()
+
+
+def test_runs_followed_together_are_those_followed_apart(poisson):
+    """The one is many times faster, the other serves methods that call the prior for some of the rows."""
+    *_, (data, prior_file) = poisson
+    raw = yaml.safe_load(TIER.replace("PRIOR", "gaussian").replace("PDE", "poisson")) | {"jensen": SETTINGS}
+    tier, dataset = parse_tier(raw), load_dataset(data)
+    prior = load_prior(prior_file, dataset.pde)
+    for cell in tier.cells:
+        job = Job(tier, cell, 0, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
+        if job.method.capabilities.trains or not job.method.capabilities.uses_prior:
+            continue
+        for task, seen in chosen_tasks(job, tier.jensen):
+            _, own, problem = configured(job, task, seen)
+            many, single = (way(own, problem, tier.jensen) for way in (together, apart))
+            assert many[2] == single[2]
+            if many[2]:
+                continue
+            assert sorted(set(many[1])) == pytest.approx(sorted(set(single[1])))
+            ours, theirs = Visits.of_probes(many[0]), Visits.of_probes(single[0])
+            for name in ("sigma", "x", "denoised", "run"):
+                assert torch.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-9), cell.key
 
 
 def test_who_is_followed_where_and_who_is_left_out(poisson):
