@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +56,10 @@ class Sensors:
         unit = self.field_std.reshape(-1, *[1] * (fields.ndim - 2)).expand(self.mask.shape)
         return fields[:, self.mask] / unit[self.mask]
 
+    def of_law(self, law: EmpiricalPrior) -> Tensor:
+        """The same of all states (N, m) of a law."""
+        return torch.cat([self.predict(part.double()) for part in law.states.split(CHUNK)])
+
     def values(self, std: float) -> Tensor:
         """Data (n, m): the same draws of noise whatever its std."""
         clean = self.read(self.truth)
@@ -62,45 +67,59 @@ class Sensors:
         return clean + std * KeyedNoise(keys)(clean.shape[1:])
 
 
+class LawAt(NamedTuple):
+    """Posterior of an empirical law at n noisy states: log weights (n, N), and the trace (n,) of its covariance."""
+
+    logs: Tensor
+    variance: Tensor
+
+
+def law_at(law: EmpiricalPrior, x: Tensor, sigma: float) -> LawAt:
+    """The posterior of N states at x (n, C, *grid)."""
+    logs = torch.log_softmax(law.logits(x, sigma), 1)
+    weights = logs.exp()
+    mean = law.average(weights, lambda part: part)
+    square = law.average(weights, lambda part: part.flatten(1).square().sum(1, keepdim=True))[:, 0]
+    return LawAt(logs, (square - mean.flatten(1).square().sum(1)).clamp(min=0))
+
+
 def likelihood_rows(
     subject: Subject, settings: JensenSettings, field_std: Tensor, prior: Denoiser | None = None, label: str = ""
 ) -> Iterator[Row]:
     """Rows of a prior in closed form, if it is one, and of the empirical law of all states, by noise and level."""
     sensors = Sensors(subject, field_std, subject.clean[: settings.states], settings.seed)
-    norm = operator_norm(sensors.predict, subject.pde.shape)
+    norm, states = operator_norm(sensors.predict, subject.pde.shape), sensors.of_law(subject.law)
+    values, rows = {std: sensors.values(std) for std in NOISES}, {std: [] for std in NOISES}
+    for sigma in settings.sigmas():
+        x = subject.noisy(sigma, settings)
+        exact = posterior(prior, x, sigma) if prior is not None and has_closed_form(prior) else None
+        law = law_at(subject.law, x, sigma)
+        for std in NOISES:
+            labels = {"noise": std, "sigma": sigma}
+            if exact is not None:
+                found = likelihood_gap(exact, sensors.predict, values[std], std)
+                reach, infinite = norm * total_variance(exact).sqrt(), torch.full((len(x),), math.inf)
+                rows[std].append({"law": label} | labels | summarised(found, reach, sensors, std, infinite))
+            found, ess = empirical_likelihood(law, states, values[std], std)
+            reach = norm * law.variance.sqrt()
+            rows[std].append({"law": "empirical"} | labels | summarised(found, reach, sensors, std, ess))
     for std in NOISES:
-        for sigma in settings.sigmas():
-            x, labels = subject.noisy(sigma, settings), {"noise": std, "sigma": sigma}
-            if prior is not None and has_closed_form(prior):
-                law = posterior(prior, x, sigma)
-                found = likelihood_gap(law, sensors.predict, sensors.values(std), std)
-                exact = torch.full((len(x),), math.inf)
-                reach = norm * total_variance(law).sqrt()
-                yield {"law": label} | labels | summarised(found, reach, sensors, std, exact)
-            found, variance, ess = empirical_likelihood(subject.law, x, sigma, sensors, std)
-            yield {"law": "empirical"} | labels | summarised(found, norm * variance.sqrt(), sensors, std, ess)
+        yield from rows[std]
 
 
-def empirical_likelihood(
-    law: EmpiricalPrior, x: Tensor, sigma: float, sensors: Sensors, std: float
-) -> tuple[Likelihood, Tensor, Tensor]:
-    """Both likelihoods under the law of N states, the trace of its posterior covariance, and effective states, (n,).
+def empirical_likelihood(law: LawAt, states: Tensor, values: Tensor, std: float) -> tuple[Likelihood, Tensor]:
+    """Both likelihoods under the law of N states, whose data are ``states`` (N, m), and effective states (n,).
 
-    The last is the smaller one of those behind x_t and those behind x_t and the data: the mean of p(y|x0) rests on few
-    states where these are few.
+    The latter is the smaller one of those behind x_t and those behind x_t and the data: the mean of p(y|x0) rests on
+    few states where these are few.
     """
-    prior = torch.log_softmax(law.logits(x, sigma), 1)
-    weights, values = prior.exp(), sensors.values(std)
-    states = torch.cat([sensors.predict(part.double()) for part in law.states.split(CHUNK)])
+    weights = law.logs.exp()
     constant = values.shape[1] * math.log(2 * math.pi * std**2) / 2
     density = -torch.cdist(values, states).square() / (2 * std**2) - constant
     centre = (values - weights @ states).square().sum(1)
-    found = Likelihood(torch.logsumexp(prior + density, 1), -centre / (2 * std**2) - constant)
-    mean = law.average(weights, lambda part: part)
-    square = law.average(weights, lambda part: part.flatten(1).square().sum(1, keepdim=True))[:, 0]
-    variance = (square - mean.flatten(1).square().sum(1)).clamp(min=0)
-    both = effective_states(torch.softmax(prior + density, 1))
-    return found, variance, torch.minimum(effective_states(weights), both)
+    found = Likelihood(torch.logsumexp(law.logs + density, 1), -centre / (2 * std**2) - constant)
+    both = effective_states(torch.softmax(law.logs + density, 1))
+    return found, torch.minimum(effective_states(weights), both)
 
 
 def summarised(found: Likelihood, reach: Tensor, sensors: Sensors, std: float, ess: Tensor) -> Row:

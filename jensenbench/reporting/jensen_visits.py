@@ -30,10 +30,15 @@ def section(visits: Frame, curves: Frame) -> list[str]:
     return [said, grid(HEADING, lines)] if lines and not findings.is_affine(curves) else [said]
 
 
+def usable(visits: Frame) -> Frame:
+    """Rows of levels whose empirical posterior has not collapsed."""
+    return visits[visits["sigma"].notna() & visits["usable"].astype(bool)]
+
+
 def beside_curve(visits: Frame, curves: Frame) -> Frame:
     """Usable levels with the curve of x0 + sigma eps at the very levels visited, where both sides of it are usable."""
     law = findings.largest_law(findings.usable(curves)).sort_values("sigma")
-    drawn = visits[visits["sigma"].notna() & visits["usable"].astype(bool)]
+    drawn = usable(visits)
     drawn = drawn.assign(label=drawn["method"] + "/" + drawn["variant"])
     at = np.log(drawn["sigma_mean"].to_numpy(float))
     for end in ("", "_low", "_high"):
@@ -53,7 +58,7 @@ def interpolated(at: np.ndarray, sigma: Frame, values: Frame) -> np.ndarray:
 
 def sentences(visits: Frame, curves: Frame) -> Iterator[str]:
     """What the table of one prior says."""
-    drawn = visits[visits["sigma"].notna() & visits["usable"].astype(bool)]
+    drawn = usable(visits)
     if findings.is_affine(curves):
         most = format_value(drawn["gap"].max()) if len(drawn) else "nothing"
         yield f"Wherever methods call this prior the gap is rounding, {most} at most: R is affine at every state."

@@ -105,9 +105,9 @@ def follow(job: Job, task: Task, observation: MaskObservation | None, settings: 
         return Path(reason="it calls no prior")
     _, own, problem = configured(job, task, observation)
     runs, levels, reason = together(own, problem, settings)
-    if not reason and runs is None:
+    if runs is None and not reason:
         runs, levels, reason = apart(own, problem, settings)
-    if reason or runs is None:
+    if runs is None:
         return Path(reason=reason)
     return Path(Visits.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
 
@@ -119,8 +119,10 @@ Runs = tuple[list[Probes] | None, list[float], str]  # with the levels at which 
 def together(job: Job, problem: Problem, settings: JensenSettings) -> Runs:
     """All runs in one batch; None where some call of the prior is not about all of them, so that rows have no names."""
     count = settings.visits
+    if job.method.capabilities.couples_batch:
+        return None, [], ""
     probes, levels, reason = attempt(job, problem, range(count), settings)
-    if reason or job.method.capabilities.couples_batch or any(len(call[0]) != count for call in probes):
+    if reason or any(len(call[0]) != count for call in probes):
         return None, levels, reason
     runs = [[(sigma[i : i + 1], x[i : i + 1], d[i : i + 1]) for sigma, x, d in probes] for i in range(count)]
     return runs, levels, ""

@@ -10,7 +10,7 @@ from torch.distributions import Normal
 from jensenbench.codec import Codec
 from jensenbench.jensen.analytic import posterior
 from jensenbench.jensen.bounds import likelihood_gap, total_variance
-from jensenbench.jensen.likelihood import Sensors, empirical_likelihood, likelihood_rows
+from jensenbench.jensen.likelihood import Sensors, empirical_likelihood, law_at, likelihood_rows
 from jensenbench.jensen.measure import Subject
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.priors.empirical import EmpiricalPrior
@@ -30,6 +30,12 @@ def subject_of(name, settings, count, power=1):
 
 def sensors_of(subject):
     return Sensors(subject, subject.train.transpose(0, 1).flatten(1).std(1), subject.clean)
+
+
+def of_law(law, x, sigma, sensors, std):
+    at = law_at(law, x, sigma)
+    found, ess = empirical_likelihood(at, sensors.of_law(law), sensors.values(std), std)
+    return found, at.variance, ess
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,7 @@ def test_an_empirical_law_of_the_mixture_has_its_closed_form():
     for sigma in (0.3, 1.0, 5.0):
         x, law = toy.noisy(sigma, SETTINGS), posterior(exact, toy.noisy(sigma, SETTINGS), sigma)
         closed = likelihood_gap(law, sensors.predict, sensors.values(0.5), 0.5)
-        found, variance, ess = empirical_likelihood(toy.law, x, sigma, sensors, 0.5)
+        found, variance, ess = of_law(toy.law, x, sigma, sensors, 0.5)
         assert ess.min() > 50
         assert torch.allclose(found.expected, closed.expected, atol=0.15)
         assert torch.allclose(found.at_mean, closed.at_mean, rtol=0.02, atol=0.05)
@@ -85,7 +91,7 @@ def test_the_sum_over_states_is_the_definition(poisson):
     law, sensors = EmpiricalPrior(poisson.law.states[:5]), sensors_of(poisson)
     sigma, std = 4.0, 0.5
     x, values = poisson.noisy(sigma, SETTINGS), sensors.values(std)
-    found, variance, _ = empirical_likelihood(law, x, sigma, sensors, std)
+    found, variance, _ = of_law(law, x, sigma, sensors, std)
     states, weights = law.states.double(), law.weights(x, sigma)
     for i in range(len(x)):
         densities = [Normal(sensors.predict(s[None])[0], std).log_prob(values[i]).sum().exp() for s in states]
@@ -103,7 +109,7 @@ def test_a_state_whose_prior_weight_underflows_still_counts(poisson):
     far = law.logits(x, 0.01)[0, 1]
     assert float(far.exp()) == 0.0
     one = Sensors(poisson, sensors.field_std, poisson.codec.decode(law.states[1:2].double()))
-    found, _, _ = empirical_likelihood(law, x, 0.01, one, 1e-4)
+    found, _, _ = of_law(law, x, 0.01, one, 1e-4)
     alone = Normal(one.predict(law.states[1:2].double()), 1e-4).log_prob(one.values(1e-4)).sum()
     other = Normal(one.predict(x), 1e-4).log_prob(one.values(1e-4)).sum()
     assert other < -745

@@ -27,8 +27,8 @@ def row(law, estimator, sigma, gap, **others):
     return labels | values | {"ess": 50.0, "usable": True, "floor": 1e-14, "states": 8} | known
 
 
-def frame(rows):
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+def frame(rows, columns=COLUMNS):
+    return pd.DataFrame(rows).reindex(columns=list(columns))
 
 
 def visit(method, sigma, gap, **others):
@@ -66,14 +66,6 @@ LIKELIHOODS = [
     likelihood("net", 10.0, 1.5, ess=math.inf),
     likelihood("empirical", 0.1, 7.77, usable=False),
 ]
-
-
-def visits_frame(rows):
-    return pd.DataFrame(rows).reindex(columns=list(VISIT_COLUMNS))
-
-
-def likelihood_frame(rows):
-    return pd.DataFrame(rows).reindex(columns=list(LIKELIHOOD_COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +143,7 @@ def test_curves_are_drawn_with_their_numbers_beside(rows, tmp_path):
 
 def test_visits_are_held_to_the_curve_between_its_levels(rows):
     """The curve is 0.2 at 1 and 0.4 at 10, hence 0.3 in the logarithmic middle; 0.1 has collapsed."""
-    found = jensen_visits.beside_curve(visits_frame(VISITED), rows).set_index(["method", "sigma"])
+    found = jensen_visits.beside_curve(frame(VISITED, VISIT_COLUMNS), rows).set_index(["method", "sigma"])
     assert set(found.index.get_level_values("method")) == {"edm", "dps", "walker"}
     assert found.loc[("dps", 3.1622776601683795), "curve"] == pytest.approx(0.3)
     assert found.loc[("dps", 3.1622776601683795), "ratio"] == pytest.approx(2.0)
@@ -161,7 +153,7 @@ def test_visits_are_held_to_the_curve_between_its_levels(rows):
 
 
 def test_sentences_of_visits_name_ends_noisy_states_and_who_is_missing(rows):
-    text = " ".join(jensen_visits.sentences(visits_frame(VISITED), rows))
+    text = " ".join(jensen_visits.sentences(frame(VISITED, VISIT_COLUMNS), rows))
     assert "With data, the gap at 2 visited levels of 1 methods is 0.50 to 2.00 times" in text
     assert "below the curve's at 1 of them, wholly above it at 1 (intervals over 4 runs)" in text
     assert "The network's error is 1.00 to 2.00 times (dps/a (forward))" in text
@@ -175,20 +167,20 @@ def test_sentences_of_visits_name_ends_noisy_states_and_who_is_missing(rows):
 
 def test_a_residual_below_all_known_levels_is_said_with_the_nearest_gap(rows):
     low = visit("guided", 10.0, 0.4, residual_of="denoised", residual_low=0.002, residual_high=0.02)
-    text = " ".join(jensen_visits.sentences(visits_frame([low]), rows))
+    text = " ".join(jensen_visits.sentences(frame([low], VISIT_COLUMNS), rows))
     assert "at σ = 0.002 to 0.02 alone, where no gap is known; the nearest is 0.00100 [0.00090, 0.00110] at" in text
 
 
 def test_visits_of_an_affine_equation_are_rounding_and_not_drawn(tmp_path):
     flat = frame([row("net", "analytic", sigma, 3e-14, network=math.nan) for sigma in SIGMAS])
-    tiny = visits_frame([visit("edm", 10.0, 4e-14)])
+    tiny = frame([visit("edm", 10.0, 4e-14)], VISIT_COLUMNS)
     said = next(jensen_visits.sentences(tiny, flat))
     assert "4.00e-14 at most" in said
     assert jensen_visits.draw(tiny, flat, tmp_path) is None
 
 
 def test_likelihood_sentences_leave_collapsed_levels_out():
-    text = jensen_likelihood.section([likelihood_frame(LIKELIHOODS)])
+    text = jensen_likelihood.section([frame(LIKELIHOODS, LIKELIHOOD_COLUMNS)])
     assert "darcy-8, net (8 points, noise std 0.5)" in text
     assert "is 1.50 [1.40, 1.60] a datum at σ = 10, where it is largest" in text
     assert "as printed is broken (largest ratio 3.00), with a Lipschitz constant it holds (0.200)" in text
@@ -220,8 +212,8 @@ def test_a_foreign_table_is_refused(tmp_path):
 def test_the_whole_page_with_its_toy(rows, tmp_path):
     path = tmp_path / "0.csv"
     path.write_text(to_csv(rows))
-    (tmp_path / "0.visits.csv").write_text(to_csv(visits_frame(VISITED)))
-    (tmp_path / "0.likelihood.csv").write_text(to_csv(likelihood_frame(LIKELIHOODS)))
+    (tmp_path / "0.visits.csv").write_text(to_csv(frame(VISITED, VISIT_COLUMNS)))
+    (tmp_path / "0.likelihood.csv").write_text(to_csv(frame(LIKELIHOODS, LIKELIHOOD_COLUMNS)))
     config, results = build(tmp_path / "results")
     jensen.run(config=config, results=results, files=[path], out=tmp_path)
     text = (tmp_path / "jensen.md").read_text()
