@@ -105,6 +105,9 @@ def _jensen_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--tier", type=Path, help="tier whose block `jensen` sets levels and sizes, and whose methods are followed"
     )
+    files.add_argument(
+        "--fits", type=Path, nargs="*", default=[], help="fits of the tier's methods that learn a denoiser"
+    )
     spot = parser.add_argument_group("of states generated on the spot, printed")
     spot.add_argument("--pde")
     spot.add_argument("--prior", default="empirical", help="empirical, gaussian or mixture")
@@ -306,7 +309,7 @@ def _jensen(options: argparse.Namespace) -> None:
     if all(paths.values()) and not options.pde:
         from jensenbench.config import read_tier
 
-        return jensen.run(**paths, tier=read_tier(options.tier) if options.tier else None)
+        return jensen.run(**paths, tier=read_tier(options.tier) if options.tier else None, fits=options.fits)
     if not options.pde or any(paths.values()):
         raise UserError("give --pde NAME for a look at generated states, or --data, --prior-file and --out together")
     size = {} if options.n is None else {"n": options.n}

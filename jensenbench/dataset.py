@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,16 +111,20 @@ def write_dataset(
 
 def term_scale(pde: PDE, states: Tensor) -> float:
     """rms of the equation's largest term over states (N, C, *grid)."""
-    squares: dict[str, float] = {}
-    for part in states.split(CHUNK):
-        for name, term in pde.terms(part).items():
-            squares[name] = squares.get(name, 0.0) + float(term.square().mean()) * len(part) / len(states)
-    return max(squares.values()) ** 0.5
+    return max(_rms(states, pde.terms).values())
 
 
 def _residual_rms(pde: PDE, states: Tensor) -> float:
-    squares = [float(sum_terms(pde.terms(part)).square().mean()) * len(part) for part in states.split(CHUNK)]
-    return (sum(squares) / len(states)) ** 0.5
+    return _rms(states, lambda part: {"": sum_terms(pde.terms(part))})[""]
+
+
+def _rms(states: Tensor, values: Callable[[Tensor], Mapping[str, Tensor]]) -> dict[str, float]:
+    """rms of named values of states, of a few states at a time."""
+    squares: dict[str, float] = {}
+    for part in states.split(CHUNK):
+        for name, value in values(part).items():
+            squares[name] = squares.get(name, 0.0) + float(value.square().mean()) * len(part) / len(states)
+    return {name: square**0.5 for name, square in squares.items()}
 
 
 def _digest(splits: Mapping[str, Tensor]) -> str:

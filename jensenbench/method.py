@@ -134,8 +134,16 @@ class Iterative(Method):
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         """Yield the starting state and the state after every step; the last one is the sample."""
 
+    def model(self, prior: Denoiser, fitted: nn.Module | None) -> Denoiser:
+        """The denoiser that the steps call: the prior, or the one that the method has learnt."""
+        return prior
+
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
-        state = deque(self.steps(prior, problem, noise), maxlen=1).pop()
+        return self.walk(self.model(prior, fitted), problem, noise)
+
+    def walk(self, model: Denoiser, problem: Problem, noise: Noise) -> Tensor:
+        """The end of the steps that call a denoiser; raises Diverged where it is not finite."""
+        state = deque(self.steps(model, problem, noise), maxlen=1).pop()
         if not torch.isfinite(state).all():
             raise Diverged(f"{self.name}: the final state is NaN or infinite")
         return state

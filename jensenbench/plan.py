@@ -132,6 +132,7 @@ def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
         "kind": tier.prior_kind(prior),
         "code": digest_sources(["jensenbench.stages.train", f"pdes.{entry.name}"]),
         "jensen": _followed(tier, entry, prior),
+        "learnt": _learnt(tier, entry, prior),
         "settings": digest_text(store.canonical_json(settings)),
         "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier) * processes},
         "cores": tier.threads * processes,
@@ -140,13 +141,23 @@ def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
 
 def _followed(tier: "Tier", entry: "PDEEntry", prior: str) -> str:
     """Digest of what the curves of a prior depend on: sources, and the methods that are followed, with settings."""
-    from jensenbench.stages.visits import cells_digest
+    from jensenbench.stages.visits import cells_digest, cells_of
 
-    cells = [cell for cell in tier.cells if (cell.pde, cell.prior) == (entry.label, prior)]
+    cells = cells_of(tier, entry.label, prior)
     methods = {f"methods.{cell.method}" for cell in cells}
     sources = digest_sources(["jensenbench.stages.jensen", f"pdes.{entry.name}", *sorted(methods)])
     tasks = store.canonical_json([asdict(task) for task in tier.tasks_of(entry.label)])
     return digest_text(sources + cells_digest(cells) + tasks)
+
+
+def _learnt(tier: "Tier", entry: "PDEEntry", prior: str) -> list[str]:
+    """Fits whose denoisers the stage ``jensen`` follows."""
+    from jensenbench.stages.visits import cells_of, learns_denoiser
+
+    if tier.jensen is None or not tier.jensen.visits:
+        return []
+    cells = cells_of(tier, entry.label, prior)
+    return sorted({cell.fit.key for cell in cells if cell.fit and learns_denoiser(cell)})
 
 
 def _pairs_job(tier: "Tier", entry: "PairsEntry") -> dict[str, Any]:

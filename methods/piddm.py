@@ -38,7 +38,7 @@ class PIDDM(Method):
         "algorithm3": GUIDED,
         "algorithm3_unmixed": replace(GUIDED, mixed=False),
     }
-    capabilities = Capabilities(trains=True)
+    capabilities = Capabilities(trains=True, residual_of="sample")
     tunes = ("refined", "refined_anchored", "algorithm3", "algorithm3_unmixed")
     references = ("zhang2025piddm",)
     deviations = (

@@ -93,10 +93,10 @@ class PIDM(Iterative):
         settings, (data, watch) = self.config.fit, watched(self.config.fit, problem, data)
         return train(settings, problem, data, state_dir=state_dir, seed=seed, sources=("methods.pidm",), watch=watch)
 
-    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+    def model(self, prior: Denoiser, fitted: nn.Module | None) -> Denoiser:
         if fitted is None:
             raise UserError("pidm samples from the network that its fit trains: run the stage `fit` first")
-        return super().sample(self.config.fit.denoiser(fitted, prior.shape), problem, noise)
+        return self.config.fit.denoiser(fitted, prior.shape)
 
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:

@@ -72,7 +72,19 @@ def sentences(visits: Frame, curves: Frame) -> Iterator[str]:
             f"Residual of a noisy state: {names} evaluates R at the state of its walk and not at D, so its rows say "
             "where it calls the prior; no Jensen gap lies in what it corrects."
         )
+    yield from _own(visits)
     yield from _left_out(visits)
+
+
+def _own(visits: Frame) -> Iterator[str]:
+    """Who calls a denoiser of its own, learnt with R(D) at the states of the curve itself."""
+    drawn = visits[visits["sigma"].notna() & (visits["denoiser"] == "own")]
+    own = (drawn["method"] + "/" + drawn["variant"]).unique()
+    if len(own):
+        yield (
+            f"With a denoiser of its own, whose network error is meant: {', '.join(own)}. What it has learnt from are "
+            "states x₀ + σε, on which the gap is the curve's."
+        )
 
 
 def _compared(rows: Frame) -> Iterator[str]:
@@ -94,8 +106,8 @@ def _compared(rows: Frame) -> Iterator[str]:
 
 
 def _network(rows: Frame) -> str:
-    """The network's error at visited states over that of x0 + sigma eps."""
-    ratio = (rows["network"] / rows["curve_network"]).dropna()
+    """The prior's own error at visited states over that of x0 + sigma eps."""
+    ratio = (rows["network"] / rows["curve_network"])[rows["denoiser"] != "own"].dropna()
     if ratio.empty:
         return ""
     return f"The network's error is {ratio.min():.2f} to {ratio.max():.2f} times ({_name(rows.loc[ratio.idxmax()])})."

@@ -14,6 +14,7 @@ from jensenbench.config import Tier
 from jensenbench.dataset import load_dataset, term_scale
 from jensenbench.denoiser import Denoiser
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.fitted import load_fit
 from jensenbench.jensen.found import SQUARES
 from jensenbench.jensen.likelihood import likelihood_rows
 from jensenbench.jensen.measure import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
@@ -37,7 +38,7 @@ COLUMNS = (
     "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor", "git_commit",
 )  # fmt: skip
 VISIT_COLUMNS = (
-    "pde", "prior", "power", "method", "variant", "task", "residual_of", "residual_low",
+    "pde", "prior", "power", "method", "variant", "task", "denoiser", "residual_of", "residual_low",
     "residual_high", "sigma", "sigma_mean", "calls", "states",
     *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
     "loss_gap", "loss_gap_error", "ess", "usable", "reason", "git_commit",
@@ -50,12 +51,19 @@ SPOT = JensenSettings(states=24, drawn_states=8, draws=16, steps=16, probes=8)  
 
 
 def run(
-    *, data: Path, prior_file: Path, out: Path, settings: JensenSettings | None = None, tier: Tier | None = None
+    *,
+    data: Path,
+    prior_file: Path,
+    out: Path,
+    settings: JensenSettings | None = None,
+    tier: Tier | None = None,
+    fits: Sequence[Path] = (),
 ) -> None:
     """Write the curves of a prior file and of its data as ``out`` (CSV, one row a law, estimator and level).
 
     The likelihood's gap stands beside it in ``<stem>.likelihood.csv``, and with a ``tier``, whose settings then hold,
-    the gap where its methods call this prior in ``<stem>.visits.csv``.
+    the gap where its methods call this prior, or the denoisers that they have learnt (``fits``), in
+    ``<stem>.visits.csv``.
     """
     if tier is not None:
         settings = tier.jensen
@@ -78,7 +86,8 @@ def run(
         found = list(likelihood_rows(subject, chosen, dataset.field_std, denoiser, prior.label))
         write_beside(out, "likelihood", LIKELIHOOD_COLUMNS, [labels | row for row in found])
         if tier is not None:
-            seen = list(visits_of(tier, dataset, prior, int(prior.meta["seed"]), subject, chosen))
+            seed, learnt = int(prior.meta["seed"]), [load_fit(path) for path in fits]
+            seen = list(visits_of(tier, dataset, prior, seed, subject, chosen, learnt))
             write_beside(out, "visits", VISIT_COLUMNS, [labels | row for row in seen])
 
 

@@ -90,11 +90,17 @@ def open_job(tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fi
     prior.on(device)
     if fitted is None and method.capabilities.trains:
         raise UserError(f"method {method.name} trains: run the stage `fit` and name its file with --fitted")
-    fit = Fitted() if fitted is None else load_fit(fitted)
-    job = Job(tier, cell, seed, method, dataset, prior, device, fit)
+    job = Job(tier, cell, seed, method, dataset, prior, device)
+    return job if fitted is None else with_fit(job, load_fit(fitted))
+
+
+def with_fit(job: Job, fit: Fitted) -> Job:
+    """A job with what its method has learnt, and with no module where the fit has failed."""
+    job = replace(job, fit=fit)
     if not fit.tensors:
         return job
-    return replace(job, module=fit.restore(method, prior.denoiser, problem_of(job, TASKS["unconditional"])).to(device))
+    module = fit.restore(job.method, job.prior.denoiser, problem_of(job, TASKS["unconditional"]))
+    return replace(job, module=module.to(job.device))
 
 
 def tasks_of(tier: Tier, cell: Cell) -> tuple[Task, ...]:
@@ -133,6 +139,11 @@ def problem_of(job: Job, task: Task, observation: MaskObservation | None = None)
     )  # fmt: skip
 
 
+def key_of(job: Job, task: str, instance: int, draw: int) -> tuple[int, str, str, int, int]:
+    """Key of the noise of one state: the same for all methods."""
+    return job.seed, job.cell.pde, task, instance, draw
+
+
 def _batches(job: Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
     pairs = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
     starts = range(0, len(pairs), job.tier.batch)
@@ -140,7 +151,7 @@ def _batches(job: Job, problem: Problem, n_instances: int, n_draws: int, meter: 
     for start in progress(starts, label=label, unit="batch"):
         chunk = pairs[start : start + job.tier.batch]
         rows = problem.rows([instance for instance, _ in chunk])
-        keys = [(job.seed, job.cell.pde, problem.task, instance, draw) for instance, draw in chunk]
+        keys = [key_of(job, problem.task, instance, draw) for instance, draw in chunk]
         meter.begin(len(chunk))
         prior = MeteredDenoiser(job.prior.denoiser, meter)
         module = None if job.module is None else MeteredModule(job.module, meter)

@@ -1,4 +1,4 @@
-"""Methods of a tier, followed on a few states by the code that the benchmark runs: where do they call the prior?"""
+"""Methods of a tier, followed on a few states by the code that the benchmark runs: where do they call a denoiser?"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,21 +7,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from jensenbench import store
 from jensenbench.config import Cell, Tier
 from jensenbench.dataset import SPLIT_START, Dataset
+from jensenbench.fitted import Fitted
 from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.jensen.visited import Visits, visited_rows
 from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
+from jensenbench.method import Iterative
 from jensenbench.noise import KeyedNoise
 from jensenbench.outcomes import explain
 from jensenbench.priors import LoadedPrior
 from jensenbench.problem import MaskObservation, Problem, Task
 from jensenbench.progress import progress
+from jensenbench.provenance import digest_text
 from jensenbench.registry import load_method
 from jensenbench.stages.observe import look_at
-from jensenbench.stages.sample import Job, problem_of, tasks_of
+from jensenbench.stages.sample import Job, key_of, problem_of, tasks_of, with_fit
 
+MISSING = Fitted("failed", "it was not given to this stage")
 SPLIT = "validation"  # no law is built from it, and no table reads it
 
 
@@ -29,7 +34,7 @@ SPLIT = "validation"  # no law is built from it, and no table reads it
 class Path:
     """What became of the runs of one method on one task: their calls, or why there are none.
 
-    ``levels`` are those of the prior's latest call whenever the method evaluated the equation.
+    ``levels`` are those of the denoiser's latest call whenever the method evaluated the equation.
     """
 
     visits: Visits | None = None
@@ -39,17 +44,47 @@ class Path:
 
 
 def visits_of(
-    tier: Tier, dataset: Dataset, prior: LoadedPrior, seed: int, subject: Subject, settings: JensenSettings
+    tier: Tier,
+    dataset: Dataset,
+    prior: LoadedPrior,
+    seed: int,
+    subject: Subject,
+    settings: JensenSettings,
+    fits: Sequence[Fitted] = (),
 ) -> Iterator[Row]:
-    """Rows of every variant that runs on a prior, for the unconditional and its first observed task."""
-    cells = [cell for cell in tier.cells if (cell.pde, cell.prior) == (dataset.label, prior.label)]
+    """Rows of every variant that runs on a prior, for the unconditional and its first observed task.
+
+    ``fits`` are those of the methods that learn a denoiser.
+    """
+    cells = cells_of(tier, dataset.label, prior.label)
+    by_key = {fit_key(fit): fit for fit in fits}
     for cell in progress(cells if settings.visits else [], label=f"{dataset.label} visits", unit="variant"):
         job = Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
+        owner = "prior"
+        if cell.fit and learns_denoiser(cell):
+            owner, job = "own", with_fit(job, by_key.get(cell.fit.key, MISSING))
         for task, observation in chosen_tasks(job, settings):
             path = follow(job, task, observation, settings)
-            labels = {"method": cell.method, "variant": cell.variant, "task": task.label}
-            for row in rows_of(path, subject, settings, prior):
+            labels = {"method": cell.method, "variant": cell.variant, "task": task.label, "denoiser": owner}
+            for row in rows_of(job, path, subject, settings):
                 yield labels | seen_at(path) | row
+
+
+def cells_of(tier: Tier, pde: str, prior: str) -> list[Cell]:
+    """Variants that run on a prior."""
+    return [cell for cell in tier.cells if (cell.pde, cell.prior) == (pde, prior)]
+
+
+def learns_denoiser(cell: Cell) -> bool:
+    """Whether the method walks through noisy states with a model of its own, and not from noise to a sample at once."""
+    method = load_method(cell.method)
+    return method.capabilities.trains and issubclass(method, Iterative)
+
+
+def fit_key(fit: Fitted) -> str:
+    """Key of :class:`~jensenbench.config.FitEntry` of a fit's file."""
+    where = (fit.meta[name] for name in ("pde", "prior", "method"))
+    return "/".join([*where, digest_text(store.canonical_json(fit.meta["settings"]))])
 
 
 def seen_at(path: Path) -> Row:
@@ -59,17 +94,18 @@ def seen_at(path: Path) -> Row:
     return {"residual_of": path.residual_of, "residual_low": min(path.levels), "residual_high": max(path.levels)}
 
 
-def rows_of(path: Path, subject: Subject, settings: JensenSettings, prior: LoadedPrior) -> Iterator[Row]:
+def rows_of(job: Job, path: Path, subject: Subject, settings: JensenSettings) -> Iterator[Row]:
     """One row a level, and one that says what is not drawn."""
     if path.visits is None:
         yield {"usable": False, "reason": path.reason}
         return
-    low = max(settings.lowest, prior.denoiser.sigma_min)
-    high = min(settings.highest, prior.denoiser.sigma_max)
+    low = max(settings.lowest, job.prior.denoiser.sigma_min)
+    high = min(settings.highest, job.prior.denoiser.sigma_max)
     inside = path.visits.within(low, high)
     count, there = len(path.visits.sigma) - len(inside.sigma), len(path.visits.sigma)
     if len(inside.sigma):
-        yield from visited_rows(subject, settings, inside, trained=prior.kind == "network")
+        trained = job.module is not None or job.prior.kind == "network"
+        yield from visited_rows(subject, settings, inside, trained=trained)
     if count:
         yield {"usable": False, "reason": f"{count} of {there} calls lie outside sigma = {low:g} to {high:g}"}
 
@@ -78,8 +114,6 @@ def chosen_tasks(job: Job, settings: JensenSettings) -> Iterator[tuple[Task, Mas
     """The unconditional task and the first observed one that the method does not skip, of those that its cell runs."""
     tasks = tasks_of(job.tier, job.cell)
     yield from ((task, None) for task in tasks if not task.observes and not configured(job, task)[0])
-    if job.method.capabilities.trains:
-        return
     states = job.dataset.split(SPLIT, settings.visits)
     for task in tasks:
         if task.observes:
@@ -99,10 +133,12 @@ def configured(job: Job, task: Task, observation: MaskObservation | None = None)
 def follow(job: Job, task: Task, observation: MaskObservation | None, settings: JensenSettings) -> Path:
     """The calls of ``settings.visits`` runs."""
     capabilities = job.method.capabilities
-    if capabilities.trains:
-        return Path(reason="it learns: its fit is no part of this stage")
     if not capabilities.uses_prior:
         return Path(reason="it calls no prior")
+    if capabilities.trains and not learns_denoiser(job.cell):
+        return Path(reason="what it learns makes samples of noise at once: it visits no noisy state")
+    if job.fit.status != "ok":
+        return Path(reason=f"its fit: {job.fit.reason}")
     _, own, problem = configured(job, task, observation)
     runs, levels, reason = together(own, problem, settings)
     if runs is None and not reason:
@@ -141,7 +177,7 @@ def apart(job: Job, problem: Problem, settings: JensenSettings) -> Runs:
 
 
 class Watched(MeteredProblem):
-    """A metered problem that notes at which level the prior was last called when the equation is evaluated."""
+    """A metered problem that notes at which level the denoiser was last called when the equation is evaluated."""
 
     def __init__(self, problem: Problem, meter: Meter, levels: list[float]):
         super().__init__(problem, meter)
@@ -162,13 +198,17 @@ class Watched(MeteredProblem):
 def attempt(
     job: Job, problem: Problem, rows: Sequence[int], settings: JensenSettings
 ) -> tuple[Probes, list[float], str]:
-    """Sample some states of a problem: calls of the prior, levels of evaluations of R, and why that has failed."""
+    """Sample some states of a problem: calls of the denoiser, levels of evaluations of R, and why that has failed."""
     meter, levels = Meter(budget=settings.visit_calls, record=True), []
     meter.begin(len(rows))
-    keys = [(job.seed, job.cell.pde, problem.task, index, 0) for index in rows]
-    prior = MeteredDenoiser(job.prior.denoiser, meter)
+    noise = KeyedNoise([key_of(job, problem.task, index, 0) for index in rows], device=job.device)
+    watched = Watched(problem.rows(rows), meter, levels)
     try:
-        job.method.sample(prior, Watched(problem.rows(rows), meter, levels), KeyedNoise(keys, device=job.device))
+        if isinstance(job.method, Iterative):
+            model = job.method.model(job.prior.denoiser, job.module)
+            job.method.walk(MeteredDenoiser(model, meter), watched, noise)
+        else:
+            job.method.sample(MeteredDenoiser(job.prior.denoiser, meter), watched, noise)
     except Exception as error:  # a plug-in's mistake is a row of the table
         return [], [], explain(error)[1]
     return meter.probes, levels, ""

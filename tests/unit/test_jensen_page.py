@@ -34,7 +34,15 @@ def frame(rows, columns=COLUMNS):
 def visit(method, sigma, gap, **others):
     spread = {f"gap{end}": factor * gap for end, factor in (("", 1.0), ("_low", 0.9), ("_high", 1.1))}
     labels = {"pde": "darcy-8", "prior": "net", "power": 1, "method": method, "variant": "a", "task": "unconditional"}
-    known = {"sigma": sigma, "sigma_mean": sigma, "calls": 8, "states": 4, "denoised": 0.5, "network": 0.3}
+    known = {
+        "sigma": sigma,
+        "sigma_mean": sigma,
+        "calls": 8,
+        "states": 4,
+        "denoised": 0.5,
+        "network": 0.3,
+        "denoiser": "prior",
+    }
     return labels | spread | known | {"usable": True} | others
 
 
@@ -44,6 +52,7 @@ VISITED = [
     visit("dps", 3.1622776601683795, 0.6, task="forward", network=0.6),
     visit("guided", 0.1, 0.2, usable=False, residual_of="denoised", residual_low=0.05, residual_high=1.0),
     visit("walker", 10.0, 0.4, residual_of="noisy", residual_low=0.1, residual_high=1.0),
+    visit("learner", 10.0, 0.41, network=0.9, denoiser="own"),
     visit("edm", math.nan, math.nan, usable=False, reason="3 of 8 calls lie outside sigma = 0.1 to 10"),
     visit("dps", math.nan, math.nan, usable=False, reason="2 of 8 calls lie outside sigma = 0.1 to 10"),
     visit("student", math.nan, math.nan, usable=False, reason="it learns"),
@@ -144,7 +153,7 @@ def test_curves_are_drawn_with_their_numbers_beside(rows, tmp_path):
 def test_visits_are_held_to_the_curve_between_its_levels(rows):
     """The curve is 0.2 at 1 and 0.4 at 10, hence 0.3 in the logarithmic middle; 0.1 has collapsed."""
     found = jensen_visits.beside_curve(frame(VISITED, VISIT_COLUMNS), rows).set_index(["method", "sigma"])
-    assert set(found.index.get_level_values("method")) == {"edm", "dps", "walker"}
+    assert set(found.index.get_level_values("method")) == {"edm", "dps", "walker", "learner"}
     assert found.loc[("dps", 3.1622776601683795), "curve"] == pytest.approx(0.3)
     assert found.loc[("dps", 3.1622776601683795), "ratio"] == pytest.approx(2.0)
     assert found["below"].sum() == 1
@@ -157,9 +166,11 @@ def test_sentences_of_visits_name_ends_noisy_states_and_who_is_missing(rows):
     assert "With data, the gap at 2 visited levels of 1 methods is 0.50 to 2.00 times" in text
     assert "below the curve's at 1 of them, wholly above it at 1 (intervals over 4 runs)" in text
     assert "The network's error is 1.00 to 2.00 times (dps/a (forward))" in text
+    assert "3.00 times" not in text  # the learner's network is not the prior's
     assert "dps/a (forward), σ = 10: 0.50; dps/a (forward), σ = 3.16: 2.00" in text
     assert "Residual of a noisy state: walker/a evaluates" in text
     assert "guided/a evaluates R(D) at σ = 0.05 to 1 alone, where the curve's gap is 0.200 at most" in text
+    assert "With a denoiser of its own, whose network error is meant: learner/a." in text
     assert "Left out: student/a (it learns)" in text
     assert "Not compared: guided/a;" in text
     assert "Not drawn: 5 of 16 calls lie outside" in text

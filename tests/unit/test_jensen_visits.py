@@ -24,7 +24,7 @@ from jensenbench.plan import make_plan
 from jensenbench.priors import load_prior
 from jensenbench.problem import Problem
 from jensenbench.registry import load_method, make_pde
-from jensenbench.stages import jensen, train
+from jensenbench.stages import fit, jensen, train
 from jensenbench.stages.sample import Job
 from jensenbench.stages.visits import apart, chosen_tasks, configured, together
 
@@ -47,7 +47,8 @@ methods:
   diffusionpde: {corrected: {config: {steps: 6}}}
   direct: {lbfgs: {config: {steps: 3, starts: 1}}}
   cocogen: {corrected: {config: {steps: 4}}}
-  pidm: {corrected: {}}
+  pidm: {corrected: {config: {fit: {steps: 4, levels: 40, batch: 8, backbone_settings: {width: 8}}}}}
+  piddm: {one_step: {}}
 """
 
 
@@ -67,7 +68,12 @@ def stage(folder, pde, kind):
     data, prior = folder / "data.h5", folder / "0.safetensors"
     write_dataset(data, problem, splits, seed=0)
     train.run(data=data, out=prior, settings=raw["priors"]["prior"], label="prior", seed=0, state_dir=folder / "state")
-    jensen.run(data=data, prior_file=prior, out=folder / "7.csv", tier=tier)
+    (entry,) = [entry for entry in tier.fits.values() if entry.method == "pidm"]
+    fit.run(
+        tier=tier, entry=entry, seed=0, data=data, prior_file=prior, pairs_file=None, out=folder / "pidm.safetensors",
+        state_dir=folder / "fitting",
+    )  # fmt: skip
+    jensen.run(data=data, prior_file=prior, out=folder / "7.csv", tier=tier, fits=[folder / "pidm.safetensors"])
     return pd.read_csv(folder / "7.visits.csv"), pd.read_csv(folder / "7.csv"), (data, prior)
 
 
@@ -128,9 +134,9 @@ def test_calls_of_one_run_make_no_interval():
 def test_an_affine_equation_has_no_gap_wherever_a_method_goes(poisson):
     rows, _, _ = poisson
     drawn = rows[rows["sigma"].notna()]
-    assert {"edm", "diffusionpde", "cocogen", "dps"} == set(drawn["method"])
+    assert {"edm", "diffusionpde", "cocogen", "dps", "pidm"} == set(drawn["method"])
     assert drawn["gap"].max() < 1e-9
-    assert drawn["network"].isna().all()
+    assert drawn.loc[drawn["denoiser"] == "prior", "network"].isna().all()
 
 
 def test_runs_followed_together_are_those_followed_apart(poisson):
@@ -163,10 +169,31 @@ def test_who_is_followed_where_and_who_is_left_out(poisson):
     assert tasks["dps"] == {"reconstruction_30"}
     said = rows[rows["sigma"].isna()].set_index(["method", "task"])["reason"]
     assert "calls no prior" in said["direct", "forward"]
-    assert "learns" in said["pidm", "unconditional"]
+    assert "samples of noise at once" in said["piddm", "unconditional"]
     assert "budget of 80 network evaluations" in said["ddpm", "unconditional"]
     assert "calls lie outside sigma = 0.5 to 20" in said["edm", "unconditional"]
     assert set(rows.loc[rows["method"] == "edm", "residual_of"].dropna()) == set()
+
+
+def test_a_denoiser_that_a_method_has_learnt_is_followed_by_its_own_error(poisson):
+    """Hardly trained, it leaves a residual where the exact prior beside it has none."""
+    rows, _, _ = poisson
+    drawn = rows[rows["sigma"].notna()]
+    assert dict(drawn.groupby("method")["denoiser"].first()) == {
+        "cocogen": "prior", "diffusionpde": "prior", "dps": "prior", "edm": "prior", "pidm": "own",
+    }  # fmt: skip
+    own = drawn[drawn["denoiser"] == "own"]
+    assert (own["network"] > 1e-3).all()
+    assert own["denoised"].to_numpy() == pytest.approx(own["network"].to_numpy(), rel=1e-6)  # no gap beside it
+
+
+def test_a_denoiser_whose_fit_is_missing_is_left_out_with_the_reason(poisson, tmp_path):
+    *_, (data, prior_file) = poisson
+    raw = yaml.safe_load(TIER.replace("PRIOR", "gaussian").replace("PDE", "poisson")) | {"jensen": SETTINGS}
+    raw["methods"] = {"pidm": raw["methods"]["pidm"]}
+    jensen.run(data=data, prior_file=prior_file, out=tmp_path / "0.csv", tier=parse_tier(raw))
+    (said,) = pd.read_csv(tmp_path / "0.visits.csv")["reason"]
+    assert said == "its fit: it was not given to this stage"
 
 
 def test_a_residual_of_a_noisy_state_is_told_apart(poisson):
@@ -212,4 +239,5 @@ def test_the_plan_measures_anew_what_other_settings_of_a_method_visit():
     plans.append(make_plan(parse_tier(raw), Path("x.yaml")))
     before, after = (plan["priors"]["poisson-8/prior"] for plan in plans)
     assert before["jensen"] != after["jensen"]
+    assert before["learnt"] == [key for key in plans[0]["fits"] if "/pidm/" in key]
     assert before["code"] == after["code"]

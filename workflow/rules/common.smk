@@ -152,6 +152,16 @@ def fit_of_cell(wildcards: Namedlist) -> str | list:
     return str(LAYOUT.fit(wildcards.pde, wildcards.prior, wildcards.method, digest, wildcards.seed)) if digest else []
 
 
+def fits_followed(wildcards: Namedlist) -> list[str]:
+    """Fits whose denoisers are followed beside a prior, of the first seed that reads it."""
+    found = []
+    for key in job_of("priors", wildcards)["learnt"]:
+        readers = plan["fits"][key]["prior_seeds"]
+        seed = next(own for own, prior in readers.items() if prior == int(wildcards.seed))
+        found.append(str(LAYOUT.fit(*Path(key).parts, seed)))
+    return found
+
+
 def prior_of_evaluation(wildcards: Namedlist) -> str:
     """Prior file of an evaluation."""
     seeds = job_of("priors", wildcards)["seeds"]

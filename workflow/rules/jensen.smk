@@ -3,6 +3,7 @@ rule jensen:
     input:
         data=DATA,
         prior=PRIOR,
+        fits=fits_followed,
     output:
         curves=JENSEN,
         visits=JENSEN_VISITS,
@@ -20,11 +21,12 @@ rule jensen:
         tier=TIER,
         code=entry("priors", "jensen"),
         settings=plan["jensen"],
+        fits=lambda wildcards, input: f"--fits {' '.join(map(str, input.fits))}" if input.fits else "",
     message:
         "Jensen gap of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
         "exec python -m jensenbench jensen --tier {params.tier} --data {input.data} --prior-file {input.prior}"
-        " --out {output.curves} &> {log}"
+        " --out {output.curves} {params.fits} &> {log}"
 
 
 rule jensen_page:
