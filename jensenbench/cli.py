@@ -135,6 +135,7 @@ def _chain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", default="informed", help="pcn, informed (default) or mala")
     for name, default in (("chains", 32), ("warmup", 2000), ("steps", 6000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--levels", type=int, default=1, help="of weaker and weaker data that exchange states")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -338,7 +339,9 @@ def _reference_posterior(options: argparse.Namespace) -> None:
     reference_posterior.run(
         tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
         out=options.out or POSTERIORS, state_dir=options.state_dir, task=options.task, instances=options.instances,
-        settings=ChainSettings(options.sampler, options.chains, options.warmup, options.steps),
+        settings=ChainSettings(
+            options.sampler, options.chains, options.warmup, options.steps, levels=options.levels
+        ),
     )  # fmt: skip
 
 

@@ -60,8 +60,9 @@ class ReferencePosterior:
         mean = state.total / count
         variance = (state.squares / count - mean.square()).clamp(min=0) * count / (count - 1)
         numbers = {
-            "beta": state.beta, "acceptance": state.accepted / settings.steps, "refused": state.refused,
-            "informed_directions": len(state.reference.std),
+            "beta": float(state.beta[0]), "acceptance": state.accepted / settings.steps, "refused": state.refused,
+            "informed_directions": state.reference.std.shape[1],
+            "exchanged": [2 * swapped / settings.steps for swapped in state.swapped.tolist()],
         }  # fmt: skip
         return cls(
             status, reason, observation, mean * unit, variance.sqrt() * unit, state.kept.flatten(0, 1), found.rhat,

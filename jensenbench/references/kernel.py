@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from typing import Self
 
 import torch
@@ -10,15 +9,17 @@ from torch import Tensor
 
 from jensenbench.references.target import Point
 
+ONE = torch.ones(1, dtype=torch.float64)
+
 
 @dataclass(frozen=True)
 class Reference:
-    """N(mean, C) with C = I along all directions but Q, where its standard deviations are ``std``.
+    """N(mean, C) with C = I along all directions but Q, where its standard deviations are ``std``: one a level.
 
     Attributes:
-        mean: (k,).
-        directions: (k, r) orthonormal Q.
-        std: (r,) positive.
+        mean: (L, k).
+        directions: (k, r) orthonormal Q, of all levels.
+        std: (L, r) positive.
     """
 
     mean: Tensor
@@ -29,7 +30,13 @@ class Reference:
     def prior(cls, size: int) -> Self:
         """N(0, I)."""
         nothing = torch.zeros(size, 0, dtype=torch.float64)
-        return cls(torch.zeros(size, dtype=torch.float64), nothing, nothing[0])
+        return cls(torch.zeros(1, size, dtype=torch.float64), nothing, nothing[:1])
+
+    def of_rows(self, chains: int) -> Self:
+        """One of the levels a row, for rows of all levels of each chain; one level serves all rows."""
+        if len(self.mean) == 1:
+            return self
+        return type(self)(self.mean.repeat(chains, 1), self.directions, self.std.repeat(chains, 1))
 
     def scale(self, w: Tensor, power: int = 1) -> Tensor:
         """C^{power/2} w of rows (b, k)."""
@@ -48,12 +55,12 @@ def step(
     here: Point,
     evaluate: Callable[[Tensor], Point],
     reference: Reference,
-    beta: float,
+    beta: Tensor,
     noise: Tensor,
     uniform: Tensor,
     *,
     drift: bool,
-    temperature: float = 1.0,
+    temperature: Tensor = ONE,
 ) -> tuple[Point, Tensor]:
     """The next state of every chain, and the acceptance probabilities (b,).
 
@@ -68,20 +75,23 @@ def step(
     Args:
         here: current states of the chains.
         evaluate: the :class:`Point` at a noise; with its gradient for ``drift``.
+        reference: of the rows, or one for all.
+        beta: size of the step, (b,) or one for all.
         noise, uniform: ξ (b, k) standard normal, and (b,) uniform on [0, 1].
-        temperature: factor of Φ, 1 for the posterior.
+        temperature: factor of Φ, (b,) or one for all; 1 for the posterior.
     """
-    rho = sqrt(1 - beta**2)
+    size, heat = beta.reshape(-1, 1), temperature.reshape(-1, 1)
+    rho = (1 - size**2).sqrt()
 
     def drifted(w: Tensor, point: Point) -> Tensor:
         if not drift:
             return rho * w
-        slope = reference.scale(temperature * point.gradient + point.z) - w
+        slope = reference.scale(heat * point.gradient + point.z) - w
         return rho * w - (1 - rho) * slope
 
     w = reference.whiten(here.z)
     centre = drifted(w, here)
-    proposed = centre + beta * noise
+    proposed = centre + size * noise
     there = evaluate(reference.colour(proposed))
     back = drifted(proposed, there)
     forward_cost, backward_cost = _squares(proposed - centre), _squares(w - back)
@@ -91,7 +101,7 @@ def step(
     return Point(*(_choose(accept, new, old) for new, old in zip(there, here, strict=True))), ratio
 
 
-def _energy(point: Point, temperature: float) -> Tensor:
+def _energy(point: Point, temperature: Tensor) -> Tensor:
     """-log of the (tempered) density, up to a constant."""
     return temperature * point.potential + _squares(point.z)
 

@@ -15,8 +15,8 @@ from jensenbench.references.target import Point
 
 FORMAT = 1
 STAGE = "reference-posterior"
-_NUMBERS = ("beta", "done", "count", "accepted", "refused")
-_TENSORS = ("states", "outer", "weights", "total", "squares", "traces", "kept")
+_NUMBERS = ("done", "count", "accepted", "refused")
+_TENSORS = ("beta", "states", "outer", "weights", "total", "squares", "traces", "kept", "swapped")
 
 
 @dataclass
@@ -24,14 +24,16 @@ class ChainState:
     """What must survive a kill: where the chains are, what they have learnt, and what was recorded.
 
     Attributes:
-        point, reference, beta: the chains' states, what their proposals are reversible for, the size of their steps.
-        states, outer: sums (k,) of the noise and (k, k) of its squares over ``count`` states since the last fit.
+        point, reference, beta: the chains' states, what their proposals are reversible for, the size of their steps at
+            each level; rows hold all levels of the first chain, then of the second and so on.
+        states, outer: sums (L, k) of the noise and (L, k, k) of its squares over ``count`` states since the last fit.
         weights: (chains,) log weights of the chains while they are annealed.
         total, squares: sums (C, *grid) of the recorded states and of their squares, in units of the fields' std.
         traces: (chains, steps, F) float32 functionals.
         kept: (snapshots, chains, k) float32 noise of the stored states.
+        swapped: (L - 1,) sums over the recorded steps of the acceptance of exchanges between neighbouring levels.
         done: steps, the warm-up included.
-        accepted: sum over the recorded steps of the mean acceptance.
+        accepted: sum over the recorded steps of the mean acceptance at full data.
         refused: proposals that the solver refused.
     """
 
@@ -44,7 +46,8 @@ class ChainState:
     squares: Tensor
     traces: Tensor
     kept: Tensor
-    beta: float
+    beta: Tensor
+    swapped: Tensor
     done: int = 0
     count: int = 0
     accepted: float = 0.0
@@ -56,15 +59,15 @@ class ChainState:
         self.states, self.outer = torch.zeros_like(self.states), torch.zeros_like(self.outer)
 
     def learn(self, z: Tensor) -> None:
-        """Add noise (b, k) to these sums."""
+        """Add noise (chains, L, k) to these sums."""
         self.count += len(z)
         self.states += z.sum(0)
-        self.outer += z.T @ z
+        self.outer += torch.einsum("cli,clj->lij", z, z)
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean (k,) and covariance (k, k) of what was added."""
+        """Mean (L, k) and covariance (L, k, k) of what was added."""
         mean = self.states / self.count
-        return mean, self.outer / self.count - torch.outer(mean, mean)
+        return mean, self.outer / self.count - mean[:, :, None] * mean[:, None]
 
     def save(self, path: Path, meta: Mapping[str, Any]) -> None:
         """Write everything; equal states give equal bytes."""

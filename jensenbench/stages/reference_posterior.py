@@ -91,7 +91,7 @@ def finished(path: Path, instance: Instance, settings: ChainSettings) -> Referen
         return None
     found = ReferencePosterior.load(path)
     same = found.is_of(instance.observation, instance.dataset.field_std)
-    return found if same and found.meta["settings"] == asdict(settings) else None
+    return found if same and ChainSettings(**found.meta["settings"]) == settings else None
 
 
 def sample(

@@ -105,7 +105,7 @@ def test_a_step_leaves_the_prior_invariant_and_is_reversible(reference, drift):
     law = Reference.prior(size)
     if reference == "other":
         law = Reference(
-            normal(size) / 2, torch.linalg.qr(normal(size, 2, seed=1))[0], torch.tensor([0.6, 1.3]).double()
+            normal(1, size) / 2, torch.linalg.qr(normal(size, 2, seed=1))[0], torch.tensor([[0.6, 1.3]]).double()
         )
     here = target.point(normal(count, size, seed=2), differentiate=drift)
     uniform = torch.rand(count, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -113,7 +113,7 @@ def test_a_step_leaves_the_prior_invariant_and_is_reversible(reference, drift):
         here,
         lambda z: target.point(z, differentiate=drift),
         law,
-        0.7,
+        torch.tensor(0.7).double(),
         normal(count, size, seed=3),
         uniform,
         drift=drift,
@@ -128,15 +128,18 @@ def test_a_step_leaves_the_prior_invariant_and_is_reversible(reference, drift):
         assert float((flux.mean(0) / flux.std(0)).abs().max()) < 5 * error
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("pcn", 1200), ("informed", 600), ("mala", 400)])
-def test_chains_find_the_exact_posterior_of_a_linear_problem(sampler, steps):
+@pytest.mark.parametrize(
+    ("sampler", "steps", "levels"),
+    [("pcn", 1200, 1), ("informed", 600, 1), ("mala", 400, 1), ("pcn", 1200, 3), ("informed", 400, 3), ("mala", 400, 2)],
+)
+def test_chains_find_the_exact_posterior_of_a_linear_problem(sampler, steps, levels):
     pde = make_pde("poisson", {"n": 6})
     states = pde.generate(range(100), seed=0)
     scale = states.transpose(0, 1).flatten(1).std(1)
     data = Task("t", 0.15, 0.15, noise_std=0.5).observe(states[0], pde, scale, seed=0, index=0)
     codec = Codec.fit(pde, states, power=1)
     exact = GaussianPrior.of_pde(pde, codec).posterior(Problem(pde, "t", codec, observation=data, scale=scale))
-    settings = ChainSettings(sampler, chains=24, warmup=200, steps=steps)
+    settings = ChainSettings(sampler, chains=24, warmup=200, steps=steps, levels=levels)
     chains = Chains(Target(load_latent(pde), data, scale), settings, scale, key=("exact", sampler))
     state = chains.run()
     found = diagnose(state.traces)
@@ -191,18 +194,18 @@ def test_states_that_the_solver_refuses_have_no_mass():
 
 
 @pytest.mark.parametrize("killed", [3, 20, 33, 47])
-@pytest.mark.parametrize("sampler", ["informed", "mala"])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, sampler, killed):
+@pytest.mark.parametrize(("sampler", "levels"), [("informed", 1), ("mala", 1), ("informed", 3)])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, sampler, levels, killed):
     target, scale, _ = make_target("poisson", {"n": 6}, Task("t", 0.2, 0.2, noise_std=0.1))
-    settings = ChainSettings(sampler, chains=4, warmup=32, steps=24, snapshots=3)
+    settings = ChainSettings(sampler, chains=4, warmup=32, steps=24, snapshots=3, levels=levels)
     whole = Chains(target, settings, scale, key=("a",)).run()
     Chains(target, settings, scale, key=("a",), path=tmp_path / "state").run(killed)
     resumed = Chains(target, settings, scale, key=("a",), path=tmp_path / "state")
     assert resumed.state.done == killed
     state = resumed.run()
-    for name in ("traces", "kept", "total", "squares"):
+    for name in ("traces", "kept", "total", "squares", "beta", "swapped"):
         assert torch.equal(getattr(state, name), getattr(whole, name)), name
-    assert (state.beta, state.accepted, state.refused) == (whole.beta, whole.accepted, whole.refused)
+    assert (state.accepted, state.refused) == (whole.accepted, whole.refused)
 
 
 def test_the_state_of_other_chains_is_not_used(tmp_path):
@@ -251,6 +254,10 @@ def test_bad_input_is_refused():
         ChainSettings(chains=1)
     with pytest.raises(UserError, match="beta = 0"):
         ChainSettings(beta=0.0)
+    with pytest.raises(UserError, match="levels = 0 must be"):
+        ChainSettings(levels=0)
+    with pytest.raises(UserError, match=r"weakest = 1.0 must lie in \(0, 1\)"):
+        ChainSettings(weakest=1.0)
     with pytest.raises(UserError, match="snapshots = 99"):
         ChainSettings(steps=20, snapshots=99)
     with pytest.raises(UserError, match="data: discrete"):
