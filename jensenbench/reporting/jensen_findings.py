@@ -10,6 +10,11 @@ from jensenbench.reporting.results import Frame
 from jensenbench.reporting.style import format_value
 
 AFFINE = 1e-9  # of the largest term: a gap below is rounding
+NAMED = 4  # disagreements that a sentence lists
+LEARNT = (
+    "Derivatives and posterior draws of trained priors, which are of one law only where the network is a posterior mean, "
+    "agree"
+)
 NAMES = {
     "analytic": "closed form",
     "empirical": "empirical posterior",
@@ -66,13 +71,17 @@ def loss_gap_interval(row: Frame) -> tuple[float, float, float]:
 
 
 def comparisons(rows: Frame) -> Frame:
-    """Pairs of estimators of one law at one level, and by how many standard errors their squared gaps differ."""
+    """Pairs of estimators at one level, and by how many standard errors their squared gaps differ.
+
+    ``known`` are those of one law; those of a trained prior are one law's only as far as it is a posterior mean.
+    """
     shown = usable(rows)
     law, own = shown[shown["law"] == "empirical"], shown[shown["law"] == shown["prior"]]
     parts = [compare(law, name, "empirical", ["sigma", "law_states"]) for name in ("tweedie", "monte_carlo")]
     parts += [compare(own, name, "analytic", ["sigma"]) for name in ("tweedie", "monte_carlo")]
+    parts = [part.assign(known=True) for part in parts]
     if "analytic" not in set(own["estimator"]):
-        parts.append(compare(own, "tweedie", "monte_carlo", ["sigma"]))
+        parts.append(compare(own, "tweedie", "monte_carlo", ["sigma"]).assign(known=False))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -102,7 +111,10 @@ def findings(groups: Sequence[Frame]) -> Iterator[str]:
         yield f"{label(rows)}: {next(sentences(rows))}"
     met = [pairs.assign(subject=label(rows)) for rows in groups if len(pairs := comparisons(rows))]
     if met:
-        yield _agreement(pd.concat(met, ignore_index=True))
+        pairs = pd.concat(met, ignore_index=True)
+        for known, said in ((True, "Estimators of one law agree"), (False, LEARNT)):
+            if len(part := pairs[pairs["known"] == known]):
+                yield f"{said} {_agreement(part)}"
     yield _verdict(flat, curved)
 
 
@@ -202,17 +214,16 @@ def _split(rows: Frame) -> Iterator[str]:
 
 
 def _agreement(pairs: Frame) -> str:
-    outside = pairs[pairs["apart"] > pairs["allowed"]]
-    inside = f"{len(pairs) - len(outside)} of {len(pairs)} comparisons"
-    said = f"Estimators of one law agree within what chance explains (95 %) in {inside}"
+    outside = pairs[pairs["apart"] > pairs["allowed"]].sort_values("apart", ascending=False)
+    said = f"within what chance explains (95 %) in {len(pairs) - len(outside)} of {len(pairs)} comparisons"
     if outside.empty:
         return f"{said}; the largest difference is {pairs['apart'].max():.1f} standard errors."
     listed = "; ".join(
         f"{row['subject']}, σ = {row['sigma']:g}: {NAMES[row['estimator']]} {format_value(row['gap'])}, "
         f"{NAMES[row['estimator_other']]} {format_value(row['gap_other'])} ({row['apart']:.1f} standard errors)"
-        for row in outside.to_dict("records")
+        for row in outside.head(NAMED).to_dict("records")
     )
-    return f"{said}; not in {listed}."
+    return f"{said}; {'not' if len(outside) <= NAMED else 'least'} in {listed}."
 
 
 def label(rows: Frame) -> str:

@@ -109,11 +109,24 @@ def test_the_verdict_counts_the_levels_at_which_the_gap_is_the_larger_part(rows)
 
 def test_estimators_that_disagree_are_named(rows):
     agreed = " ".join(jensen_findings.findings([rows]))
-    assert "in 5 of 5 comparisons" in agreed
+    assert "Estimators of one law agree within what chance explains (95 %) in 2 of 2 comparisons" in agreed
+    assert "posterior mean, agree within what chance explains (95 %) in 3 of 3 comparisons" in agreed
     wrong = rows.copy()
     wrong.loc[(wrong["law"] == "net") & (wrong["estimator"] == "tweedie") & (wrong["sigma"] == 10), "gap"] = 4.0
     text = " ".join(jensen_findings.findings([wrong]))
-    assert "in 4 of 5 comparisons; not in darcy-8 (net), σ = 10: derivatives 4.00, posterior draws 0.400" in text
+    assert "in 2 of 3 comparisons; not in darcy-8 (net), σ = 10: derivatives 4.00, posterior draws 0.400" in text
+    assert "in 2 of 2 comparisons" in text
+
+
+def test_of_many_disagreements_the_largest_are_named(rows):
+    apart = rows["law"].eq("net") & rows["estimator"].eq("tweedie")
+    many = [rows.assign(prior=f"net{i}", law=rows["law"].replace("net", f"net{i}")) for i in range(2)]
+    for i, wrong in enumerate(many):
+        wrong.loc[apart, "gap"] *= 10 * (i + 1)
+    text = " ".join(jensen_findings.findings(many))
+    named = text.partition("; least in ")[2]
+    assert named.startswith("darcy-8 (net1), σ = 10")
+    assert named.partition(". ")[0].count("standard errors") == jensen_findings.NAMED
 
 
 def test_collapsed_points_are_said_not_given(rows):

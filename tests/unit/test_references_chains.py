@@ -130,7 +130,14 @@ def test_a_step_leaves_the_prior_invariant_and_is_reversible(reference, drift):
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "levels"),
-    [("pcn", 1200, 1), ("informed", 600, 1), ("mala", 400, 1), ("pcn", 1200, 3), ("informed", 400, 3), ("mala", 400, 2)],
+    [
+        ("pcn", 1200, 1),
+        ("informed", 600, 1),
+        ("mala", 400, 1),
+        ("pcn", 1200, 3),
+        ("informed", 400, 3),
+        ("mala", 400, 2),
+    ],
 )
 def test_chains_find_the_exact_posterior_of_a_linear_problem(sampler, steps, levels):
     pde = make_pde("poisson", {"n": 6})
