@@ -12,8 +12,7 @@ from jensenbench.reporting.style import format_value
 AFFINE = 1e-9  # of the largest term: a gap below is rounding
 NAMED = 4  # disagreements that a sentence lists
 LEARNT = (
-    "Derivatives and posterior draws of trained priors, which are of one law only where the network is a posterior mean, "
-    "agree"
+    "Derivatives and posterior draws of a trained prior, which are of one law only where it is a posterior mean, agree"
 )
 NAMES = {
     "analytic": "closed form",
