@@ -12,7 +12,7 @@ FEWEST = 0.5  # effective share of the chains below which they are drawn anew
 
 def temperature(share: float) -> float:
     """Factor of the data potential after that share of the annealing: grows geometrically to one."""
-    return min(1.0, COLDEST ** (1 - share))
+    return COLDEST ** max(0.0, 1 - share)
 
 
 def reweigh(point: Point, weights: Tensor, rise: float, uniform: float) -> tuple[Point, Tensor]:
