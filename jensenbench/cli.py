@@ -136,6 +136,7 @@ def _chain_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in (("chains", 32), ("warmup", 2000), ("steps", 6000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--levels", type=int, default=1, help="of weaker and weaker data that exchange states")
+    parser.add_argument("--weakest", type=float, default=0.01, help="factor of the data potential at the last level")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -340,7 +341,8 @@ def _reference_posterior(options: argparse.Namespace) -> None:
         tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
         out=options.out or POSTERIORS, state_dir=options.state_dir, task=options.task, instances=options.instances,
         settings=ChainSettings(
-            options.sampler, options.chains, options.warmup, options.steps, levels=options.levels
+            options.sampler, options.chains, options.warmup, options.steps, levels=options.levels,
+            weakest=options.weakest,
         ),
     )  # fmt: skip
 
