@@ -208,6 +208,7 @@ def _points(ax: Axes, rows: Frame, palette: Mapping[str, object]) -> None:
     for shift, (label, part) in enumerate(rows.groupby(rows["label"].astype(str), sort=False)):
         ends = np.array([part["gap"] - part["gap_low"], part["gap_high"] - part["gap"]])
         name = f"{label} (R of a noisy state)" if (part["residual_of"] == "noisy").any() else label
+        name += " (own denoiser)" if (part["denoiser"] == "own").any() else ""
         method, variant = label.split("/")
         marks = style.markers(list(rows.loc[rows["method"] == method, "variant"]))
         ax.errorbar(
