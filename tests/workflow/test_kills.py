@@ -64,7 +64,7 @@ def kill_job(process: subprocess.Popen) -> int:
 def test_a_killed_run_ends_with_the_same_bytes(seed, new_checkout):
     began = time.monotonic()
     undisturbed = new_checkout("undisturbed")
-    undisturbed.reproduce()
+    undisturbed.compute()
     length = time.monotonic() - began
     killed, chance, ended = new_checkout("killed"), random.Random(seed), 0
     for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):

@@ -28,7 +28,7 @@ def dry_run_after(checkout: Checkout, name: str, change: Callable[[str], str]) -
 
 def test_two_runs_give_equal_bytes(finished, new_checkout):
     again = new_checkout("again")
-    again.reproduce()
+    again.compute()
     assert again.results() == finished.results()
 
 

@@ -34,7 +34,7 @@ def values(table: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
 
 def test_two_runs_give_equal_bytes(smoke, new_checkout):
     again = new_checkout("again")
-    again.reproduce("smoke")
+    again.compute("smoke")
     assert again.results("smoke") == smoke.results("smoke")
 
 
