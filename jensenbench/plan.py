@@ -152,12 +152,12 @@ def _followed(tier: "Tier", entry: "PDEEntry", prior: str) -> str:
 
 def _learnt(tier: "Tier", entry: "PDEEntry", prior: str) -> list[str]:
     """Fits whose denoisers the stage ``jensen`` follows."""
-    from jensenbench.stages.visits import cells_of, learns_denoiser
+    from jensenbench.stages.visits import cells_of, denoiser_fit
 
     if tier.jensen is None or not tier.jensen.visits:
         return []
-    cells = cells_of(tier, entry.label, prior)
-    return sorted({cell.fit.key for cell in cells if cell.fit and learns_denoiser(cell)})
+    fits = map(denoiser_fit, cells_of(tier, entry.label, prior))
+    return sorted({fit.key for fit in fits if fit is not None})
 
 
 def _pairs_job(tier: "Tier", entry: "PairsEntry") -> dict[str, Any]:

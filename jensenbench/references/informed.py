@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.references.kernel import ONE, Reference
+from jensenbench.references.kernel import Reference
 from jensenbench.references.target import Target
 
 WORTH = 0.1  # eigenvalue of E[JᵀJ] above which a direction counts as informed: its variance falls by a tenth
 LEAST_STD = 1e-3  # of a fitted direction, so that none is lost to chains that stood still
 
 
-def informed(target: Target, states: Tensor, factors: Tensor = ONE) -> Reference:
+def informed(target: Target, states: Tensor, factors: Tensor) -> Reference:
     """N(mean of the states, (I + f E[JᵀJ])⁻¹) along the directions that the data inform about, the prior along others.
 
     J is the Jacobian of the defects at the noise of level 0, of the smooth stand-in where the law has one. At the

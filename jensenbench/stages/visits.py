@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from jensenbench import store
-from jensenbench.config import Cell, Tier
+from jensenbench.config import Cell, FitEntry, Tier
 from jensenbench.dataset import SPLIT_START, Dataset
 from jensenbench.fitted import Fitted
 from jensenbench.jensen.measure import Row, Subject
@@ -21,7 +21,6 @@ from jensenbench.outcomes import explain
 from jensenbench.priors import LoadedPrior
 from jensenbench.problem import MaskObservation, Problem, Task
 from jensenbench.progress import progress
-from jensenbench.provenance import digest_text
 from jensenbench.registry import load_method
 from jensenbench.stages.observe import look_at
 from jensenbench.stages.sample import Job, key_of, problem_of, tasks_of, with_fit
@@ -57,12 +56,11 @@ def visits_of(
     ``fits`` are those of the methods that learn a denoiser.
     """
     cells = cells_of(tier, dataset.label, prior.label)
-    by_key = {fit_key(fit): fit for fit in fits}
     for cell in progress(cells if settings.visits else [], label=f"{dataset.label} visits", unit="variant"):
         job = Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
-        owner = "prior"
-        if cell.fit and learns_denoiser(cell):
-            owner, job = "own", with_fit(job, by_key.get(cell.fit.key, MISSING))
+        owner, entry = "prior", denoiser_fit(cell)
+        if entry is not None:
+            owner, job = "own", with_fit(job, next((fit for fit in fits if is_of(fit, entry)), MISSING))
         for task, observation in chosen_tasks(job, settings):
             path = follow(job, task, observation, settings)
             labels = {"method": cell.method, "variant": cell.variant, "task": task.label, "denoiser": owner}
@@ -75,16 +73,15 @@ def cells_of(tier: Tier, pde: str, prior: str) -> list[Cell]:
     return [cell for cell in tier.cells if (cell.pde, cell.prior) == (pde, prior)]
 
 
-def learns_denoiser(cell: Cell) -> bool:
-    """Whether the method walks through noisy states with a model of its own, and not from noise to a sample at once."""
-    method = load_method(cell.method)
-    return method.capabilities.trains and issubclass(method, Iterative)
+def denoiser_fit(cell: Cell) -> FitEntry | None:
+    """The fit of a method that walks through noisy states with a model of its own; None of all others."""
+    return cell.fit if issubclass(load_method(cell.method), Iterative) else None
 
 
-def fit_key(fit: Fitted) -> str:
-    """Key of :class:`~jensenbench.config.FitEntry` of a fit's file."""
-    where = (fit.meta[name] for name in ("pde", "prior", "method"))
-    return "/".join([*where, digest_text(store.canonical_json(fit.meta["settings"]))])
+def is_of(fit: Fitted, entry: FitEntry) -> bool:
+    """Whether a fit's file is that of an entry of the tier."""
+    wanted = {"pde": entry.pde, "prior": entry.prior, "method": entry.method, "settings": asdict(entry.fit)}
+    return store.canonical_json({name: fit.meta[name] for name in wanted}) == store.canonical_json(wanted)
 
 
 def seen_at(path: Path) -> Row:
@@ -135,7 +132,7 @@ def follow(job: Job, task: Task, observation: MaskObservation | None, settings: 
     capabilities = job.method.capabilities
     if not capabilities.uses_prior:
         return Path(reason="it calls no prior")
-    if capabilities.trains and not learns_denoiser(job.cell):
+    if capabilities.trains and denoiser_fit(job.cell) is None:
         return Path(reason="what it learns makes samples of noise at once: it visits no noisy state")
     if job.fit.status != "ok":
         return Path(reason=f"its fit: {job.fit.reason}")
