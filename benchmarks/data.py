@@ -20,8 +20,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jensenbench.pde import PDE
-from jensenbench.registry import make_pde
+from jensenbench.core.pde import PDE
+from jensenbench.plugins.registry import make_pde
 
 SIZES = (32, 64, 128)
 PROBLEMS = (

@@ -18,17 +18,19 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from jensenbench.codec import Codec
-from jensenbench.dataset import term_scale
-from jensenbench.meter import Meter, MeteredDenoiser, MeteredProblem
-from jensenbench.method import Method
-from jensenbench.noise import KeyedNoise
-from jensenbench.priors.backbones import build_backbone
+from jensenbench.core.codec import Codec
+from jensenbench.core.method import Method
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
+from jensenbench.core.tasks import find_task
+from jensenbench.data.dataset import term_scale
+from jensenbench.io.provenance import public_modules
+from jensenbench.plugins.registry import load_method, make_pde
+from jensenbench.priors.backbones.build import build_backbone
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.training import parse_settings
-from jensenbench.problem import MaskObservation, Problem, find_task
-from jensenbench.provenance import public_modules
-from jensenbench.registry import load_method, make_pde
+from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jensenbench.priors.backbones import BACKBONES, build_backbone
+from jensenbench.diffusion.samplers import heun
+from jensenbench.priors.backbones.build import BACKBONES, build_backbone
 from jensenbench.priors.network import NetworkPrior, network_precision
 from jensenbench.priors.training import denoising_loss
-from jensenbench.samplers import heun
 
 BASE = "unet"
 COLUMNS = ["backbone", "parameters", "train_per_s", "train_ratio", "infer_per_s", "infer_ratio", "heun_over_calls"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jensenbench import guard
 from jensenbench.errors import UserError
+from jensenbench.runtime import supervisor as guard
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -140,15 +140,15 @@ def _chain_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from jensenbench import store
-    from jensenbench.config import read_tier
-    from jensenbench.plan import make_plan
+    from jensenbench.experiment.config import read_tier
+    from jensenbench.experiment.plan import make_plan
+    from jensenbench.io.files import canonical_json, write_text
 
-    store.write_text(options.out, store.canonical_json(make_plan(read_tier(options.tier), options.tier)))
+    write_text(options.out, canonical_json(make_plan(read_tier(options.tier), options.tier)))
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
 
     tier = read_tier(options.tier)
     entry = tier.pde(options.pde)
@@ -165,14 +165,14 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _observe(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
     from jensenbench.stages import observe
 
     observe.run(tier=read_tier(options.tier), label=options.pde, data=options.data, out=options.out)
 
 
 def _train(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
     from jensenbench.stages import train
 
     tier = read_tier(options.tier)
@@ -183,7 +183,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _pairs(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
     from jensenbench.stages import pairs
 
     tier = read_tier(options.tier)
@@ -195,7 +195,7 @@ def _pairs(options: argparse.Namespace) -> None:
 
 def _fit(options: argparse.Namespace) -> int | None:
     def work(arguments: Sequence[str]) -> None:
-        from jensenbench.config import read_tier
+        from jensenbench.experiment.config import read_tier
         from jensenbench.stages import fit
 
         tier = read_tier(options.tier)
@@ -206,7 +206,7 @@ def _fit(options: argparse.Namespace) -> int | None:
         )  # fmt: skip
 
     def give_up(arguments: Sequence[str], status: str, reason: str) -> None:
-        from jensenbench.fitted import Fitted, save_fit
+        from jensenbench.experiment.fits import Fitted, save_fit
 
         save_fit(options.out, Fitted(status, reason))
 
@@ -216,7 +216,7 @@ def _fit(options: argparse.Namespace) -> int | None:
 
 def _sample(options: argparse.Namespace) -> int | None:
     def shared(arguments: Sequence[str]) -> dict[str, Any]:
-        from jensenbench.config import read_tier
+        from jensenbench.experiment.config import read_tier
 
         tier = read_tier(options.tier)
         return {
@@ -270,7 +270,7 @@ def _guarded(
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
     from jensenbench.stages import tune
 
     tier = read_tier(options.tier)
@@ -283,7 +283,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _winners(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
+    from jensenbench.experiment.config import read_tier
     from jensenbench.stages import winners
 
     winners.run(tier=read_tier(options.tier), folders=options.folders, out=options.out, methods=options.methods)
@@ -309,7 +309,7 @@ def _jensen(options: argparse.Namespace) -> None:
 
     paths = {key: getattr(options, key) for key in ("data", "prior_file", "out")}
     if all(paths.values()) and not options.pde:
-        from jensenbench.config import read_tier
+        from jensenbench.experiment.config import read_tier
 
         return jensen.run(**paths, tier=read_tier(options.tier) if options.tier else None, fits=options.fits)
     if not options.pde or any(paths.values()):
@@ -320,7 +320,7 @@ def _jensen(options: argparse.Namespace) -> None:
 
 
 def _jensen_page(options: argparse.Namespace) -> None:
-    from jensenbench.reporting import jensen
+    from jensenbench.reporting.jensen import page as jensen
 
     jensen.run(config=options.tier, results=options.results, files=options.files, out=options.out)
 
@@ -332,10 +332,10 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _reference_posterior(options: argparse.Namespace) -> None:
-    from jensenbench.config import read_tier
-    from jensenbench.references.chains import ChainSettings
+    from jensenbench.experiment.config import read_tier
+    from jensenbench.io.layout import POSTERIORS
+    from jensenbench.posteriors.chains import ChainSettings
     from jensenbench.stages import reference_posterior
-    from jensenbench.store import POSTERIORS
 
     reference_posterior.run(
         tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
@@ -364,34 +364,34 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from jensenbench.checks import check_plugin
+    from jensenbench.checks.plugin import check_plugin
 
     report = check_plugin(options.kind, options.subject, data=options.data)
     print(report)
     if options.out is None:
         return 0 if report.passed else 1
-    from jensenbench.reporting import conformance
+    from jensenbench.reporting.pages import conformance
 
     conformance.write_report(report, options.kind, options.out)
     return 0
 
 
 def _conformance(options: argparse.Namespace) -> None:
-    from jensenbench.reporting import conformance
+    from jensenbench.reporting.pages import conformance
 
     conformance.run(files=options.files, out=options.out)
 
 
 def _new(options: argparse.Namespace) -> None:
-    from jensenbench import scaffold
+    from jensenbench.plugins import scaffold
 
     scaffold.run(options.kind, options.subject)
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from jensenbench import store
+    from jensenbench.io.tables import read_csv
 
-    runs = store.read_csv(options.results / "runs.csv.gz")
+    runs = read_csv(options.results / "runs.csv.gz")
     found = runs[runs["run_id"].str.startswith(options.run_id)]
     if found.empty:
         raise UserError(f"no run {options.run_id!r} in {options.results / 'runs.csv.gz'}")

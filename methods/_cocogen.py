@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import per_row
-from jensenbench.derivatives import directions, jacobian_diagonal, on_grid
-from jensenbench.problem import MaskObservation, Problem
-from jensenbench.samplers import gradient_of
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
+from jensenbench.numerics.autograd import gradient_of
+from jensenbench.numerics.jacobian import directions, jacobian_diagonal, on_grid
+from jensenbench.numerics.tensors import per_row
 from methods._cocogen_settings import Corrections
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from jensenbench.core.settings import require_nonnegative, require_steps, tunable
+from jensenbench.diffusion.samplers import AncestralRule, ScaledRule
+from jensenbench.diffusion.schedules import Ancestral, EDMGrid, Scaled, betas_between
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.method import tunable
-from jensenbench.samplers import AncestralRule, ScaledRule
-from jensenbench.schedules import Ancestral, EDMGrid, Scaled, betas_between, require_nonnegative, require_steps
 
 RULES = ("published", "full")
 

@@ -6,11 +6,14 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import extrapolate, gradient_of
-from jensenbench.schedules import FlowGrid, require_nonnegative
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.core.settings import require_nonnegative
+from jensenbench.diffusion.samplers import extrapolate
+from jensenbench.diffusion.schedules import FlowGrid
+from jensenbench.numerics.autograd import gradient_of
+from jensenbench.numerics.tensors import per_row
 from methods._losses import misfit_groups, observed
 
 

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from jensenbench.core.settings import require_nonnegative, tunable
+from jensenbench.diffusion.samplers import FLOW_STEPS
+from jensenbench.diffusion.schedules import FlowGrid
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.method import tunable
-from jensenbench.optim import LBFGS
-from jensenbench.samplers import FLOW_STEPS
-from jensenbench.schedules import FlowGrid, require_nonnegative
+from jensenbench.numerics.optim import LBFGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from jensenbench.core.settings import require_nonnegative, tunable
+from jensenbench.diffusion.schedules import EDMGrid
 from jensenbench.errors import UserError
-from jensenbench.method import tunable
-from jensenbench.schedules import EDMGrid, require_nonnegative
 
 
 @dataclass(frozen=True, kw_only=True)

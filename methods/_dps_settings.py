@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from jensenbench.core.settings import require_nonnegative, require_steps, tunable
+from jensenbench.diffusion.samplers import AncestralRule, ScaledRule
+from jensenbench.diffusion.schedules import Scaled, VPGrid
 from jensenbench.errors import UnknownName
-from jensenbench.method import tunable
-from jensenbench.samplers import AncestralRule, ScaledRule
-from jensenbench.schedules import Scaled, VPGrid, require_nonnegative, require_steps
 
 VARIANCES = ("measured", "scaled")
 

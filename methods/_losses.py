@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from jensenbench.core.observations import MaskObservation, Observation
+from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
-from jensenbench.problem import MaskObservation, Observation, Problem
 
 
 def observed(problem: Problem) -> Observation:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from jensenbench.diffusion.schedules import FlowGrid
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.schedules import FlowGrid
 
 SOURCES, MODES = ("drawn", "estimated"), ("root", "least_squares")
 

@@ -6,12 +6,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
-from jensenbench.noise import generator_of
+from jensenbench.numerics.random import generator_of
 from jensenbench.priors.pairs import Pairs
 from jensenbench.priors.training import apply_symmetries
-from jensenbench.problem import Problem
 from methods._losses import residual_loss
 from methods._piddm_settings import Fit
 from methods._piddm_student import AffineStudent

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jensenbench.core.settings import configure, require_nonnegative, tunable
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.method import tunable
-from jensenbench.optim import Adam, GradientDescent, Optimiser
-from jensenbench.priors.backbones import BACKBONES, find_backbone
+from jensenbench.numerics.optim import Adam, GradientDescent, Optimiser
+from jensenbench.priors.backbones.build import BACKBONES, find_backbone
 from jensenbench.priors.loop import LoopSettings
 from jensenbench.priors.pairs import PairSettings
-from jensenbench.registry import configure
-from jensenbench.schedules import require_nonnegative
 
 STUDENTS = ("auto", "teacher", "affine", *BACKBONES)
 BALANCES = ("fixed", "gradients")

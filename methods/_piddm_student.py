@@ -6,14 +6,14 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.problem import Problem
+from jensenbench.core.settings import configure
 from jensenbench.errors import UserError
-from jensenbench.noise import seed_of
-from jensenbench.priors.backbones import build_backbone, find_backbone
+from jensenbench.numerics.random import seed_of
+from jensenbench.priors.backbones.build import build_backbone, find_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.network import NetworkPrior, network_precision
-from jensenbench.problem import Problem
-from jensenbench.registry import configure
 from methods._piddm_settings import Fit
 
 AFFINE_LIMIT = 5000  # unknowns of a state from which a dense map is too large to solve for and to store

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.derivatives import directions, jacobian_maximum
-from jensenbench.noise import generator_of
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.problem import Problem
+from jensenbench.numerics.autograd import gradient_of
+from jensenbench.numerics.jacobian import directions, jacobian_maximum
+from jensenbench.numerics.random import generator_of
+from jensenbench.numerics.tensors import per_row
 from jensenbench.priors.loop import Loop
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.training import apply_symmetries
-from jensenbench.problem import Problem
-from jensenbench.samplers import gradient_of
 from methods._pidm_settings import Fit
 
 STEEPEST = 1e12  # entry of a Jacobian that corrections reckon with

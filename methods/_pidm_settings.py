@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import per_row
+from jensenbench.core.settings import configure, require_nonnegative, require_steps
+from jensenbench.diffusion.schedules import Ancestral, cosine_betas
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.noise import generator_of
-from jensenbench.priors.backbones import build_backbone, find_backbone
+from jensenbench.numerics.random import generator_of
+from jensenbench.numerics.tensors import per_row
+from jensenbench.priors.backbones.build import build_backbone, find_backbone
 from jensenbench.priors.loop import LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
-from jensenbench.registry import configure
-from jensenbench.schedules import Ancestral, cosine_betas, require_nonnegative, require_steps
 
 BANDS = 4  # of noise levels, in which a training is watched
 

@@ -7,13 +7,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import heun
+from jensenbench.diffusion.schedules import EDMGrid
 from jensenbench.errors import UserError
-from jensenbench.gradients import cosine, weight_gradient
-from jensenbench.noise import generator_of
+from jensenbench.numerics.autograd import cosine, weight_gradient
+from jensenbench.numerics.random import generator_of
 from jensenbench.priors.network import NetworkPrior
-from jensenbench.problem import Problem
-from jensenbench.samplers import heun
-from jensenbench.schedules import EDMGrid
 from methods._pidm import Objective, residual_parts
 from methods._pidm_settings import BANDS, Fit
 

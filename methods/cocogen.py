@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import MaskObservation, Problem
-from jensenbench.samplers import AncestralRule, ScaledRule
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import AncestralRule, ScaledRule
 from methods._cocogen import Corrector, Known
 from methods._cocogen_settings import Corrected, Published
 

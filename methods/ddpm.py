@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import AncestralRule
-from jensenbench.schedules import VPGrid
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import AncestralRule
+from jensenbench.diffusion.schedules import VPGrid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jensenbench.constraints import least_change
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.constraints import least_change
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Method
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import FLOW_STEPS
 from jensenbench.errors import Diverged
-from jensenbench.method import Capabilities, Method
-from jensenbench.noise import Noise
-from jensenbench.optim import Iterate
-from jensenbench.problem import Problem
-from jensenbench.samplers import FLOW_STEPS
+from jensenbench.numerics.optim import Iterate
 from methods._dflow_settings import Config
 from methods._losses import excess, misfit_groups
 

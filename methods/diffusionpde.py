@@ -6,11 +6,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import guide, heun
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import guide, heun
+from jensenbench.numerics.tensors import per_row
 from methods._detached import Detached
 from methods._diffusionpde_settings import Config
 from methods._losses import any_positive, excess, group_weights, misfit_groups

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Method
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.core.settings import require_nonnegative, tunable
 from jensenbench.errors import Diverged, UnknownName, UserError
-from jensenbench.method import Capabilities, Method, tunable
-from jensenbench.noise import Noise
-from jensenbench.optim import LBFGS, Adam, Optimiser
-from jensenbench.problem import Problem
-from jensenbench.schedules import require_nonnegative
+from jensenbench.numerics.optim import LBFGS, Adam, Optimiser
 from methods._losses import excess, observed, residual_loss
 
 OPTIMISERS = ("adam", "lbfgs")

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import AncestralRule, guide
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import AncestralRule, guide
+from jensenbench.numerics.tensors import per_row
 from methods._dps_settings import Corrected, InverseBench, Published
 from methods._losses import misfit_groups, observed
 

@@ -7,13 +7,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import extrapolate, interpolate
+from jensenbench.diffusion.schedules import FlowGrid
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import extrapolate, interpolate
-from jensenbench.schedules import FlowGrid
 
 SOURCES, PROJECTIONS = ("drawn", "estimated"), ("chained", "joint")
 

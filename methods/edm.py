@@ -8,13 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import heun, raise_noise
+from jensenbench.diffusion.schedules import EDMGrid
 from jensenbench.errors import UserError
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import heun, raise_noise
-from jensenbench.schedules import EDMGrid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import joint_violation, least_change
-from jensenbench.denoiser import Denoiser
-from jensenbench.implicit import sequential
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.optim import GradientDescent
-from jensenbench.problem import Problem
-from jensenbench.projection import Linearised, Map, least_norm
-from jensenbench.samplers import extrapolate, interpolate
+from jensenbench.core.constraints import joint_violation, least_change
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.diffusion.samplers import extrapolate, interpolate
+from jensenbench.numerics.least_norm import Linearised, Map, least_norm, sequential
+from jensenbench.numerics.optim import GradientDescent
 from methods._losses import misfit_groups
 from methods._pcfm_settings import Config
 

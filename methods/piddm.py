@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Method
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
-from jensenbench.method import Capabilities, Method
-from jensenbench.noise import Noise
 from jensenbench.priors.loop import Loop
 from jensenbench.priors.pairs import Pairs
-from jensenbench.problem import Problem
 from methods._losses import excess, observed, residual_loss
 from methods._piddm import Distillation, solve_affine
 from methods._piddm_settings import Config, Fit

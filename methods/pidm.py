@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Capabilities, Iterative
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.core.settings import require_nonnegative
+from jensenbench.diffusion.samplers import AncestralRule
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.method import Capabilities, Iterative
-from jensenbench.noise import Noise
-from jensenbench.problem import Problem
-from jensenbench.samplers import AncestralRule
-from jensenbench.schedules import require_nonnegative
 from methods._pidm import Correction, train
 from methods._pidm_settings import Fit
 from methods._pidm_watch import watched

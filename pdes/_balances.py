@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from jensenbench.core.constraints import Implicit
+from jensenbench.core.pde import PDE
 from jensenbench.errors import UnknownName
-from jensenbench.implicit import Implicit
-from jensenbench.pde import PDE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.pde import PDE, Axis, Field, Grid
+from jensenbench.core.pde import PDE, Axis, Field, Grid
 
 
 class OnCircle(PDE):

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from jensenbench.core.pde import Axis
 from jensenbench.errors import UserError
-from jensenbench.pde import Axis
 from pdes._neumann import CosineSolver, mean_of_nodes, net_outflow
 from pdes._sine import SineSolver, with_zero_edge
 from pdes._stencils import divergence_of_flux, face_means, face_values

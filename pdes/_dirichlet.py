@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from jensenbench.codec import sine_matrix
-from jensenbench.pde import Axis
+from jensenbench.core.codec import sine_matrix
+from jensenbench.core.pde import Axis
 
 
 def crank_nicolson(row: Tensor, ends: Tensor, nu: Tensor, dt: float, axis: Axis) -> Tensor:

@@ -8,9 +8,8 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.constraints import Constraint
-from jensenbench.implicit import Implicit
-from jensenbench.pde import PDE, Axis, Field, Grid
+from jensenbench.core.constraints import Constraint, Implicit
+from jensenbench.core.pde import PDE, Axis, Field, Grid
 from pdes._grf import draw_normals
 
 

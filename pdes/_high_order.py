@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jensenbench.pde import PDE
+from jensenbench.core.pde import PDE
 from pdes._latent import fitted_ratio
 from pdes._vorticity import Vorticity
 

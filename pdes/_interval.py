@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
-from jensenbench.pde import PDE, Axis, Grid
+from jensenbench.core.constraints import Constraint, FixedEntries
+from jensenbench.core.pde import PDE, Axis, Grid
 from pdes._grf import Array
 
 REFINEMENT = 8  # of the grid of continuous data

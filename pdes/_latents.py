@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE
-from jensenbench.references.latent import Latent
+from jensenbench.posteriors.latent import Latent
 from pdes._grf import grf_coefficients, grf_field, periodic_profile
 from pdes.burgers import Burgers
 from pdes.darcy import Darcy

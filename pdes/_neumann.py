@@ -5,7 +5,7 @@ from math import pi
 import torch
 from torch import Tensor
 
-from jensenbench.pde import Axis, AxisKind
+from jensenbench.core.pde import Axis, AxisKind
 
 
 def node_weights(like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
 from pdes._cyclic import solve_cyclic
 from pdes._finite_volume import FiniteVolume

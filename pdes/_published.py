@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jensenbench.pde import PDE, AxisKind
+from jensenbench.core.pde import PDE, AxisKind
 from pdes._neumann import corner_wells
 from pdes._stencils import first_difference, laplacian, periodic_first, periodic_second, second_difference
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
-from jensenbench.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
+from jensenbench.core.constraints import Constraint, FixedEntries
+from jensenbench.core.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
 from pdes._grf import cosine_interpolate, grf_coefficients, grf_field, sample_grf
 from pdes._sine import SineSolver, with_zero_edge
 from pdes._stencils import laplacian

@@ -6,8 +6,8 @@ from math import pi
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import per_row
 from jensenbench.errors import UserError
+from jensenbench.numerics.tensors import per_row
 
 CONTOUR_POINTS = 32
 FIXED_POINT_STEPS = 200

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Conserved, Constraint
+from jensenbench.core.constraints import Conserved, Constraint
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
 from pdes._cyclic import solve_cyclic
 from pdes._grf import draw_normals, periodic_profile

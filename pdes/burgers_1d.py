@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from jensenbench.core.pde import Field, Symmetry
 from jensenbench.errors import UserError
-from jensenbench.pde import Field, Symmetry
 from pdes._cyclic import solve_cyclic
 from pdes._grf import draw_normals
 from pdes._interval import Interval, cosine_field

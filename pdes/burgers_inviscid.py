@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jensenbench.constraints import Constraint, Measured
+from jensenbench.core.constraints import Constraint, Measured
 from jensenbench.errors import UserError
 from pdes import _balances
 from pdes._finite_volume import FiniteVolume

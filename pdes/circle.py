@@ -9,7 +9,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.pde import Symmetry
+from jensenbench.core.pde import Symmetry
 from pdes._circle import OnCircle
 from pdes._grf import draw_normals
 

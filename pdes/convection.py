@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Conserved, Constraint
+from jensenbench.core.constraints import Conserved, Constraint
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes._grf import draw_normals
 from pdes._modes import evolve, wave_numbers
 from pdes._stencils import periodic_first

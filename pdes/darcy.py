@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint
+from jensenbench.core.constraints import Constraint
+from jensenbench.core.pde import Field
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import Field
 from pdes import _published
 from pdes._diffusion import cell_outflow, solve_diffusion
 from pdes._square import Square, separable_wave

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from jensenbench.core.pde import Field, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import Field, Symmetry
 from pdes._grf import draw_normals
 from pdes._interval import Interval, cosine_field
 from pdes._stencils import FACES, face_means

@@ -10,9 +10,9 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.constraints import Conserved, Constraint
+from jensenbench.core.constraints import Conserved, Constraint
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
 from pdes._diffusion import solve_closed
 from pdes._grf import Array, draw_normals

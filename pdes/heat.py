@@ -10,9 +10,9 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.constraints import Conserved, Constraint
+from jensenbench.core.constraints import Conserved, Constraint
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes._grf import draw_normals, periodic_profile
 from pdes._latent import fitted_ratio
 from pdes._modes import evolve, wave_numbers

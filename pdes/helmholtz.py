@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
 from pdes import _published
 from pdes._square import ShiftedLaplace

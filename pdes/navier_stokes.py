@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import Conserved, Constraint
+from jensenbench.core.constraints import Conserved, Constraint
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes import _published
 from pdes._grf import draw_normals, periodic_grf
 from pdes._steppers import ETDRK4, CrankNicolsonEuler, ImplicitMidpoint, advance

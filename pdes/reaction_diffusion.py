@@ -9,11 +9,10 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.codec import cosine_matrix
-from jensenbench.constraints import Constraint
+from jensenbench.core.codec import cosine_matrix
+from jensenbench.core.constraints import Constraint, Implicit
+from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
-from jensenbench.implicit import Implicit
-from jensenbench.pde import PDE, Axis, Field, Grid, Symmetry
 from pdes._grf import draw_normals
 from pdes._profiles import PROFILE_NORMALS, sine_profile
 from pdes._steppers import ImplicitMidpoint, advance

@@ -9,9 +9,9 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from jensenbench.constraints import Constraint, FixedEntries
+from jensenbench.core.constraints import Constraint, FixedEntries
+from jensenbench.core.pde import PDE, Axis, Field, Grid
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, Axis, Field, Grid
 from pdes._dirichlet import crank_nicolson
 from pdes._grf import draw_normals
 from pdes._latent import fitted_frequency, fitted_ratio

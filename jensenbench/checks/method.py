@@ -16,20 +16,22 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from jensenbench.checks.report import Check, Report
-from jensenbench.codec import Codec
-from jensenbench.dataset import term_scale
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import Method
+from jensenbench.core.noise import KeyedNoise, Noise
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
+from jensenbench.core.tasks import TASKS, Task
+from jensenbench.data.dataset import term_scale
+from jensenbench.diffusion.schedules import EDMGrid, VPGrid
 from jensenbench.errors import BudgetExceeded
-from jensenbench.fitted import Fitted
-from jensenbench.meter import Meter, MeteredDenoiser, MeteredModule, MeteredProblem
-from jensenbench.method import Method
-from jensenbench.noise import KeyedNoise, Noise
+from jensenbench.experiment.fits import Fitted
+from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors import loop
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.pairs import make_pairs
-from jensenbench.problem import TASKS, MaskObservation, Problem, Task
-from jensenbench.registry import load_method, make_pde
-from jensenbench.schedules import EDMGrid, VPGrid
+from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredModule, MeteredProblem
 
 SIZE = 8  # points along each side of the Poisson problem
 ROWS = 16

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from jensenbench.checks.report import Check, Report
-from jensenbench.dataset import term_scale
+from jensenbench.core.pde import PDE, sum_terms
+from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, sum_terms
 
 ROWS = 4  # states a check looks at
 ORDER_MARGIN = 0.3

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from jensenbench.checks.report import Check, Report
-from jensenbench.denoiser import Denoiser
-from jensenbench.noise import generator_of
-from jensenbench.samplers import extrapolate, interpolate
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.diffusion.samplers import extrapolate, interpolate
+from jensenbench.numerics.random import generator_of
 
 LEVELS = (0.05, 0.5, 2.0, 10.0)
 INFORMED = (0.5, 2.0)  # where neither the input nor the mean says nearly all

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import PDE, Field
 from jensenbench.evaluation.metrics import PERCENT
-from jensenbench.pde import PDE, Field
-from jensenbench.problem import MaskObservation
 
 CALIBRATION_DRAWS = 4  # fewer draws say nothing about a spread
 TABLED = (0.5, 0.9)  # levels of the central intervals that tables show

@@ -8,17 +8,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jensenbench.dataset import Dataset
+from jensenbench.core.noise import KeyedNoise, Noise
+from jensenbench.core.problem import Problem
+from jensenbench.data.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum
-from jensenbench.noise import KeyedNoise, Noise
-from jensenbench.priors import LoadedPrior
+from jensenbench.posteriors.sampled import PUBLISHED, SampledPosterior
 from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.empirical_posterior import EmpiricalPosterior
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.io import LoadedPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.mixture_posterior import MixturePosterior
-from jensenbench.problem import Problem
-from jensenbench.references.law import PUBLISHED, SampledPosterior
 
 UNCONDITIONAL = "unconditional"
 DEFAULT_STATES = 512

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from jensenbench.core.pde import PDE
 from jensenbench.evaluation.accuracy import threshold
 from jensenbench.evaluation.metrics import BOOTSTRAP
 from jensenbench.evaluation.sets import (
@@ -17,7 +18,6 @@ from jensenbench.evaluation.sets import (
     project,
     unit_channels,
 )
-from jensenbench.pde import PDE
 
 REPLICATES = 200
 LEAST_DRAWS = 4

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jensenbench.problem import MaskObservation, Problem
-from jensenbench.projection import GaussNewton, Rows, Shortest, balanced
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
+from jensenbench.numerics.least_norm import GaussNewton, Rows, Shortest, balanced
 
 STEPS = (1, 3)
 CHUNK = 64  # states that go together: their vectors stay in the cache of a CPU

@@ -5,15 +5,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.codec import Codec
-from jensenbench.dataset import Dataset
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.data.dataset import Dataset
+from jensenbench.diffusion.samplers import heun
+from jensenbench.diffusion.schedules import EDMGrid
 from jensenbench.errors import UserError
 from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.sets import distance, make_reference, moment_gaps, moments, unit_channels
-from jensenbench.noise import KeyedNoise
-from jensenbench.samplers import heun
-from jensenbench.schedules import EDMGrid
 
 QUALITIES = ("residual_rel", "mmse", "smse", "sliced_w2")
 STEPS = 14  # of Heun's sampler, 27 evaluations a state: its error is below the sampling noise of 128 states

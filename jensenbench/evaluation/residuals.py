@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from jensenbench.constraints import FixedEntries
-from jensenbench.pde import PDE, sum_terms
-from jensenbench.problem import MaskObservation
+from jensenbench.core.constraints import FixedEntries
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import PDE, sum_terms
 
 
 def residual_metrics(pde: PDE, fields: Tensor, term_scale: float) -> dict[str, Tensor]:

@@ -4,8 +4,8 @@ import importlib
 
 from torch import Tensor
 
+from jensenbench.core.pde import PDE
 from jensenbench.evaluation.residuals import over_draws
-from jensenbench.pde import PDE
 
 
 def high_order_residual(pde: PDE, state: Tensor) -> Tensor | None:

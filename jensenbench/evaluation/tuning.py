@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jensenbench.core.method import Method
+from jensenbench.core.settings import ranges
 from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.evaluation.statistics import TINY
-from jensenbench.method import Method, ranges
-from jensenbench.noise import seed_of
-from jensenbench.registry import load_method
+from jensenbench.numerics.random import seed_of
+from jensenbench.plugins.registry import load_method
 
 DIGITS = 3  # of a setting that is tried
 PREFIX = "tune"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.jensen.analytic import Components
-from jensenbench.projection import Linearised, least_norm
+from jensenbench.jensen.estimators.analytic import Components
+from jensenbench.numerics.least_norm import Linearised, least_norm
 
 Predict = Callable[[Tensor], Tensor]  # affine, prior coordinates (b, C, *grid) to data (b, m)
 NEWTON_STEPS = 50

@@ -9,16 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
-from jensenbench.jensen.analytic import has_closed_form, posterior
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.core.pde import Role
+from jensenbench.core.tasks import Task
 from jensenbench.jensen.bounds import Likelihood, bounded, likelihood_gap, operator_norm, total_variance
-from jensenbench.jensen.found import mean_and_error, student_95
+from jensenbench.jensen.estimate import mean_and_error, student_95
+from jensenbench.jensen.estimators.analytic import has_closed_form, posterior
 from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.noise import KeyedNoise
-from jensenbench.pde import Role
 from jensenbench.priors.empirical import FEWEST_STATES, EmpiricalPrior, effective_states
-from jensenbench.problem import Task
 
 POINTS = 4  # observed entries of coefficient and solution each: more leave an empirical posterior no states
 CHUNK = 1024  # states that are decoded at a time

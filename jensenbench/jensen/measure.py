@@ -9,20 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
-from jensenbench.jensen.analytic import analytic_gap, has_closed_form
-from jensenbench.jensen.empirical import empirical_gap
-from jensenbench.jensen.found import SQUARES, Found, require_level, summary
-from jensenbench.jensen.monte_carlo import monte_carlo_gap
+from jensenbench.jensen.estimate import SQUARES, Found, require_level, summary
+from jensenbench.jensen.estimators.analytic import analytic_gap, has_closed_form
+from jensenbench.jensen.estimators.empirical import empirical_gap
+from jensenbench.jensen.estimators.monte_carlo import monte_carlo_gap
+from jensenbench.jensen.estimators.tweedie import in_single_precision, tweedie_gap, wide_directions
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.jensen.tweedie import in_single_precision, tweedie_gap, wide_directions
-from jensenbench.noise import KeyedNoise
-from jensenbench.pde import PDE
 from jensenbench.priors.empirical import EmpiricalPrior
-from jensenbench.progress import progress
+from jensenbench.runtime.progress import progress
 
 SPOT_CLEAN = 10_000_000  # index of the first clean state where states are generated on the spot: none is trained on
 WIDE_FROM = 256  # states whose widest directions are looked for

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from jensenbench.codec import Codec
+from jensenbench.core.codec import Codec
+from jensenbench.core.pde import PDE, sum_terms
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE, sum_terms
 
 STEP = 0.1  # of the differences that find the degree, as a share of the way from one state to another
 NEGLIGIBLE = 1e-8  # of the equation's largest term and of the largest residual in those differences

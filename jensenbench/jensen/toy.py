@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from jensenbench.codec import Codec
-from jensenbench.jensen.analytic import posterior
+from jensenbench.core.codec import Codec
+from jensenbench.core.pde import PDE
 from jensenbench.jensen.bounds import regularised_optimum, theorem_one
+from jensenbench.jensen.estimators.analytic import posterior
+from jensenbench.jensen.estimators.monte_carlo import posterior_draws
 from jensenbench.jensen.measure import SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
-from jensenbench.jensen.monte_carlo import posterior_draws
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.pde import PDE
 from jensenbench.priors.mixture import MixturePrior
 
 SETTINGS = JensenSettings(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jensenbench.jensen.empirical import empirical_gap
-from jensenbench.jensen.found import SQUARES, Found, square, summary, unknown
+from jensenbench.jensen.estimate import SQUARES, Found, square, summary, unknown
+from jensenbench.jensen.estimators.empirical import empirical_gap
 from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
 

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
 from jensenbench.errors import UserError
 
 FEWEST_STATES = 5.0  # effective ones, below which a posterior has collapsed and says nothing of the law behind them

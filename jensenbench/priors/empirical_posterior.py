@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from jensenbench.core.noise import Noise
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
-from jensenbench.noise import Noise, choose
+from jensenbench.numerics.random import choose
 from jensenbench.priors.empirical import FEWEST_STATES, EmpiricalPrior, effective_states
-from jensenbench.problem import MaskObservation, Problem
 
 
 class EmpiricalPosterior:

@@ -8,13 +8,14 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser, per_row
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import Noise
+from jensenbench.core.pde import PDE
+from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
-from jensenbench.noise import Noise
-from jensenbench.pde import PDE
-from jensenbench.priors.posterior import GaussianPosterior
-from jensenbench.problem import Problem
+from jensenbench.numerics.tensors import per_row
+from jensenbench.priors.gaussian_posterior import GaussianPosterior
 
 RANK_TOLERANCE = 1e-12  # directions narrower than this share of the widest are rounding errors
 

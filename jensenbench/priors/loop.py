@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from jensenbench import provenance, store
 from jensenbench.errors import TrainingDiverged, UserError
-from jensenbench.noise import seed_of
+from jensenbench.io import provenance
+from jensenbench.io.files import canonical_json, replacing, write_text
+from jensenbench.numerics.random import seed_of
 from jensenbench.priors import parallel
-from jensenbench.progress import LOG_SECONDS
+from jensenbench.runtime.progress import LOG_SECONDS
 
 CHECKPOINT_SECONDS = 30.0
 EXPLODED = 1e3  # times the usual loss
@@ -119,7 +120,7 @@ class Loop:
         module: network on its device; the weights that require gradients are trained, in place.
         loss: the scalar to minimise at a step, and parts of it for the log: a function of (module, step) alone,
             with keyed generators for what is random; the global generators are keyed by the step, for dropout.
-        identity: all values on which the result depends, for :func:`store.canonical_json`.
+        identity: all values on which the result depends, for :func:`canonical_json`.
         sources: modules whose code the loss is, ``("methods.piddm",)``; they and all they import count.
         state_dir: folder of the resumable state. State of another identity, code, environment or number of
             threads is left behind.
@@ -160,9 +161,9 @@ class Loop:
         self._check, self._guard = check, guard
         self._checkpoint, self._good, self._log = (state_dir / n for n in ("checkpoint.pt", "good.pt", "log.csv"))
         machine = [torch.get_num_threads(), parallel.count(), device.type, provenance.environment_digest()]
-        self._identity = store.canonical_json(list(identity))
+        self._identity = canonical_json(list(identity))
         parts = [self._identity, asdict(settings), provenance.digest_sources(sources), machine]
-        self._fingerprint = provenance.digest_text(store.canonical_json(parts))
+        self._fingerprint = provenance.digest_text(canonical_json(parts))
 
     def run(self) -> nn.Module:
         """Optimise to the end, resuming where a killed run stopped; returns the averaged network in eval mode."""
@@ -201,7 +202,7 @@ class Loop:
             "optimiser": self.optimiser.state_dict(),
             "progress": asdict(self.progress),
         }
-        with store.replacing(path or self._checkpoint) as temporary:
+        with replacing(path or self._checkpoint) as temporary:
             torch.save(state, temporary)
 
     def table(self) -> str:
@@ -301,7 +302,7 @@ class Loop:
         self.save(self._good)
         self.save()
         if parallel.leads():
-            store.write_text(self._log, self.table())
+            write_text(self._log, self.table())
 
     def _go_back(self, loss: float, norm: float) -> None:
         """Return to the state of the last check with half the learning rate, once; then give up."""

@@ -6,10 +6,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser, per_row
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
-from jensenbench.pde import PDE
+from jensenbench.numerics.tensors import per_row
 
 
 class MixturePrior(Denoiser):

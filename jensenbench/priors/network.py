@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from jensenbench.denoiser import Denoiser, per_row
+from jensenbench.core.denoiser import Denoiser
 from jensenbench.errors import UnknownName
+from jensenbench.numerics.tensors import per_row
 
 AUTOCAST = ("auto", "float32", "bfloat16")
 

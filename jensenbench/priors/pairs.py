@@ -11,15 +11,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from jensenbench import store
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.diffusion.samplers import FlowRule, ode_euler, ode_heun
+from jensenbench.diffusion.schedules import probability_flow
 from jensenbench.errors import Diverged, UnknownName, UserError
-from jensenbench.noise import KeyedNoise
-from jensenbench.progress import progress
-from jensenbench.provenance import digest_text
-from jensenbench.samplers import FlowRule, ode_euler, ode_heun
-from jensenbench.schedules import probability_flow
-from jensenbench.tensorfile import read_tensors, write_tensors
+from jensenbench.io.files import canonical_json, write_text
+from jensenbench.io.provenance import digest_text
+from jensenbench.io.tensorfile import read_tensors, write_tensors
+from jensenbench.runtime.progress import progress
 
 FORMAT = 1
 SHARD = 512  # pairs a file, in whole batches: what a kill can cost
@@ -74,7 +74,7 @@ class Pairs:
     @property
     def digest(self) -> str:
         """Name of the content."""
-        return digest_text(store.canonical_json([*self.files, self.status]))
+        return digest_text(canonical_json([*self.files, self.status]))
 
     def round(self, number: int) -> tuple[Tensor, Tensor]:
         """Noise and states of a round, each (count, C, *grid) float32, states in prior coordinates."""
@@ -90,7 +90,7 @@ class Pairs:
     def write(self, path: Path) -> None:
         """Write the index of the shards."""
         content = {"settings": asdict(self.settings), "files": self.files, "status": self.status, "reason": self.reason}
-        store.write_text(path, json.dumps(content, indent=1) + "\n")
+        write_text(path, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -11,8 +11,8 @@ import torch.distributed as group
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from jensenbench import guard
 from jensenbench.errors import UserError
+from jensenbench.runtime import supervisor as guard
 
 Work = Callable[..., None]
 

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser, per_row
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.pde import PDE
+from jensenbench.core.settings import configure
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.noise import generator_of
-from jensenbench.pde import PDE
-from jensenbench.priors.backbones import build_backbone, find_backbone
+from jensenbench.numerics.random import generator_of
+from jensenbench.numerics.tensors import per_row
+from jensenbench.priors.backbones.build import build_backbone, find_backbone
 from jensenbench.priors.loop import Loop, LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
-from jensenbench.registry import configure
 
 VALIDATION_BINS = 8
 VALIDATION_STATES = 256

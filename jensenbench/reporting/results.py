@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jensenbench import store
-from jensenbench.config import EXACT_KINDS, read_yaml
-from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.core.tasks import TASKS
+from jensenbench.data.dataset import Dataset, load_dataset
 from jensenbench.errors import UserError
-from jensenbench.problem import TASKS
+from jensenbench.experiment.config import EXACT_KINDS
+from jensenbench.io.files import open_hdf5, read_yaml
+from jensenbench.io.layout import Layout
+from jensenbench.io.schema import TIMING_COLUMNS
 from jensenbench.stages import collect
 
 CONTROL = "control"
@@ -24,7 +26,7 @@ Frame = Any  # a pandas DataFrame or Series: pandas' own annotations lose the ty
 class Results:
     """Runs, metrics and timings of a tier, with its plain settings and its files."""
 
-    layout: store.Layout
+    layout: Layout
     settings: Mapping[str, Any]
     runs: Frame
     metrics: Frame
@@ -87,10 +89,10 @@ def load_results(config: Path, root: Path) -> Results:
     tables = collect.read_tables(root)
     if tables["runs"].empty:
         raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
-    beside = pd.DataFrame(list(_timings_beside(root)), columns=[*store.TIMING_COLUMNS, "states_per_second"])
+    beside = pd.DataFrame(list(_timings_beside(root)), columns=[*TIMING_COLUMNS, "states_per_second"])
     frames = [frame for frame in (tables["timings"], beside) if not frame.empty]
     timings = pd.concat(frames, ignore_index=True).reindex(columns=beside.columns) if frames else beside
-    return Results(store.Layout(root), read_yaml(config), tables["runs"], tables["metrics"], timings)
+    return Results(Layout(root), read_yaml(config), tables["runs"], tables["metrics"], timings)
 
 
 _STAGES = {  # folder: stage, and what the parts of a path below it are
@@ -114,7 +116,7 @@ def _timings_beside(root: Path) -> Iterator[dict[str, Any]]:
 
 def read_samples(path: Path, task: str) -> np.ndarray | None:
     """Sampled fields (instance, draw, C, *grid) of a task as float64, None where there are none."""
-    with store.open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         group: Any = file.get(task)
         if group is None or "fields" not in group:
             return None

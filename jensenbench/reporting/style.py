@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
-from jensenbench import store
+from jensenbench.io.files import replacing, write_text
 
 TEXT_WIDTH = 7.2  # inches, two columns of a page
 COLUMN_WIDTH = 3.5
@@ -108,6 +108,6 @@ def save_figure(figure: Figure, stem: Path, behind: pd.DataFrame) -> None:
     """Write ``stem``.pdf, .png and the .csv behind them; equal figures give equal bytes."""
     undated = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": None}}
     for suffix, metadata in undated.items():
-        with store.replacing(Path(f"{stem}.{suffix}")) as path:
+        with replacing(Path(f"{stem}.{suffix}")) as path:
             figure.savefig(path, format=suffix, bbox_inches="tight", dpi=DPI, metadata=metadata)
-    store.write_text(Path(f"{stem}.csv"), behind.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
+    write_text(Path(f"{stem}.csv"), behind.to_csv(index=False, float_format="%.4g", lineterminator="\n"))

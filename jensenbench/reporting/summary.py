@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jensenbench.core.tasks import TASKS, Task
 from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
 from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
-from jensenbench.problem import TASKS, Task
 from jensenbench.reporting.render import Block, Cell, Row
 from jensenbench.reporting.results import CONTROL, Frame, Results
 

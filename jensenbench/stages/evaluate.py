@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from jensenbench import provenance, store
-from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.data.dataset import Dataset, load_dataset
+from jensenbench.data.observations import load_observation
 from jensenbench.errors import UserError
 from jensenbench.evaluation.accuracy import Observed
 from jensenbench.evaluation.controls import (
@@ -25,16 +25,17 @@ from jensenbench.evaluation.controls import (
     posterior_controls,
     posteriors_of,
 )
+from jensenbench.evaluation.evaluator import Judge
 from jensenbench.evaluation.metrics import tidy
-from jensenbench.evaluation.scoring import Judge
 from jensenbench.evaluation.sets import make_reference
-from jensenbench.meter import COUNTS
-from jensenbench.priors import LoadedPrior, load_prior
-from jensenbench.progress import progress
-from jensenbench.stages.observe import load_observation
-from jensenbench.timing import timed
-
-RUN_ID = ("pde", "prior", "method", "variant", "task", "seed", "config_digest", "data_digest")
+from jensenbench.io import provenance
+from jensenbench.io.files import canonical_json, open_hdf5, plain
+from jensenbench.io.schema import RUN_COLUMNS, STATUSES, TIMING_COLUMNS
+from jensenbench.io.tables import identified, write_tables
+from jensenbench.priors.io import LoadedPrior, load_prior
+from jensenbench.runtime.meter import COUNTS
+from jensenbench.runtime.progress import progress
+from jensenbench.runtime.timing import timed
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Sampled:
 
     def fields(self) -> Tensor:
         """Physical fields (I, K, C, *grid)."""
-        with store.open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file:
             group: Any = file[self.row["task"]]
             if "fields" not in group:
                 raise UserError(
@@ -86,19 +87,13 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
 
 def read_samples(path: Path) -> Iterator[Sampled]:
     """The tasks of a samples file, without their fields."""
-    with store.open_hdf5(path) as file:
-        root = store.plain(file.attrs)
+    with open_hdf5(path) as file:
+        root = plain(file.attrs)
         for task, group in file.items():
-            attributes = store.plain(group.attrs)
-            row = {key: attributes.get(key, root.get(key)) for key in store.RUN_COLUMNS} | {"task": task}
-            timing = {key: attributes.get(key, row.get(key)) for key in store.TIMING_COLUMNS} | {"stage": "sample"}
+            attributes = plain(group.attrs)
+            row = {key: attributes.get(key, root.get(key)) for key in RUN_COLUMNS} | {"task": task}
+            timing = {key: attributes.get(key, row.get(key)) for key in TIMING_COLUMNS} | {"stage": "sample"}
             yield Sampled(identified(row), timing, path)
-
-
-def identified(row: dict[str, Any]) -> dict[str, Any]:
-    """A run's row with its id, the digest of its labels, settings and data."""
-    identity = store.canonical_json([row[key] for key in RUN_ID])
-    return row | {"run_id": provenance.digest_text(identity), "schema_version": store.SCHEMA_VERSION}
 
 
 def check_samples(sampled: Sequence[Sampled], dataset: Dataset, seed: int) -> tuple[str, str]:
@@ -115,14 +110,14 @@ def check_samples(sampled: Sequence[Sampled], dataset: Dataset, seed: int) -> tu
             raise UserError(f"{task.path} was drawn with seed {task.row['seed']}, asked for {seed}")
         if task.row["data_digest"] != dataset.digest:
             raise UserError(f"{task.path} was made from other data than {dataset.path}; sample it again")
-        if task.row["status"] not in store.STATUSES:
-            raise UserError(f"{task.path}: status {task.row['status']!r} is not one of {store.STATUSES}")
+        if task.row["status"] not in STATUSES:
+            raise UserError(f"{task.path}: status {task.row['status']!r} is not one of {STATUSES}")
     return found.pop()
 
 
 def read_observed(path: Path) -> dict[str, Observed]:
     """Data and truth of every observed task."""
-    with store.open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         groups: dict[str, Any] = dict(file.items())
         states = {
             task: [torch.from_numpy(np.asarray(group[key])).double() for key in ("truth", "alike") if key in group]
@@ -179,8 +174,8 @@ def _control_row(
     labels: tuple[str, str], seed: int, dataset: Dataset, prior: LoadedPrior, control: Control
 ) -> dict[str, Any]:
     instances, draws = (0, 0) if control.fields is None else control.fields.shape[:2]
-    settings = store.canonical_json({"instances": instances, "draws": draws})
-    row = dict.fromkeys(store.RUN_COLUMNS, "") | dict.fromkeys(COUNTS, 0.0)
+    settings = canonical_json({"instances": instances, "draws": draws})
+    row = dict.fromkeys(RUN_COLUMNS, "") | dict.fromkeys(COUNTS, 0.0)
     return identified(
         row
         | {
@@ -193,21 +188,3 @@ def _control_row(
             "git_commit": provenance.git_commit(),
         }
     )  # fmt: skip
-
-
-def write_tables(
-    out: Path, rows: list[dict[str, Any]], frames: Sequence[pd.DataFrame | None], timings: list[dict[str, Any]]
-) -> None:
-    """Write the three tables of an evaluation."""
-    names = {row["run_id"]: row for row in rows}
-    if len(names) < len(rows):
-        twice = next(row for row in rows if names[row["run_id"]] is not row)
-        label = f"{twice['method']}/{twice['variant']} on {twice['task']}"
-        raise UserError(f"{label} was given twice; name each samples file once")
-    runs = pd.DataFrame(rows, columns=list(store.RUN_COLUMNS))
-    found = [frame for frame in frames if frame is not None] or [pd.DataFrame(columns=list(store.METRIC_COLUMNS))]
-    store.write_csv(out / "runs.csv.gz", runs)
-    store.write_csv(
-        out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(store.METRIC_COLUMNS))
-    )
-    store.write_csv(out / "timings.csv.gz", pd.DataFrame(timings, columns=list(store.TIMING_COLUMNS)))

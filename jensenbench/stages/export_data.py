@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from jensenbench import exporters
-from jensenbench.dataset import load_dataset
-from jensenbench.store import SPLITS
+from jensenbench.data import export as exporters
+from jensenbench.data.dataset import load_dataset
+from jensenbench.io.schema import SPLITS
 
 
 def run(*, data: Path, format: str, out: Path) -> None:
-    """Write all states of ``data``, splits in the order of ``store.SPLITS``, and say where each one lies."""
+    """Write all states of ``data``, splits in the order of ``SPLITS``, and say where each one lies."""
     dataset = load_dataset(data)
     parts = {name: dataset.split(name) for name in SPLITS}
     exporters.write(out, format, dataset.pde, torch.cat(list(parts.values())))

@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 
-from jensenbench import provenance, store
-from jensenbench.config import FitEntry, Tier, read_yaml
-from jensenbench.dataset import Dataset, load_dataset
-from jensenbench.devices import pick_device
-from jensenbench.fitted import Fitted, save_fit
-from jensenbench.outcomes import explain
-from jensenbench.priors import LoadedPrior, load_prior
+from jensenbench.core.problem import Problem
+from jensenbench.data.dataset import Dataset, load_dataset
+from jensenbench.experiment.config import FitEntry, Tier
+from jensenbench.experiment.fits import Fitted, save_fit
+from jensenbench.io import provenance
+from jensenbench.io.files import canonical_json, read_yaml, write_text
+from jensenbench.plugins.registry import load_method
+from jensenbench.priors.io import LoadedPrior, load_prior
 from jensenbench.priors.pairs import Pairs
-from jensenbench.problem import Problem
-from jensenbench.registry import load_method
-from jensenbench.timing import timed
+from jensenbench.runtime.devices import pick_device
+from jensenbench.runtime.status import explain
+from jensenbench.runtime.timing import timed
 
 LOG = "log.csv"  # what a loop writes into its folder of state
 
@@ -101,13 +102,13 @@ def describe(
 
 def claim(state_dir: Path, meta: dict[str, Any]) -> float:
     """Empty the folder of resumable state unless it belongs to the very same fit; the seconds spent on it so far."""
-    owner, text, spent = state_dir / "fit.json", store.canonical_json(meta), 0.0
+    owner, text, spent = state_dir / "fit.json", canonical_json(meta), 0.0
     if owner.exists():
         earlier = read_yaml(owner)
-        if store.canonical_json(earlier["fit"]) == text:
+        if canonical_json(earlier["fit"]) == text:
             last = max(path.stat().st_mtime for path in state_dir.iterdir())
             spent = earlier["spent"] + max(0.0, last - earlier["begun"])
         else:
             shutil.rmtree(state_dir)
-    store.write_text(owner, store.canonical_json({"fit": meta, "spent": spent, "begun": time.time()}))
+    write_text(owner, canonical_json({"fit": meta, "spent": spent, "begun": time.time()}))
     return spent

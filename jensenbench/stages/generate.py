@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jensenbench.config import DataConfig, Tier
-from jensenbench.dataset import SPLIT_START, write_dataset
-from jensenbench.pde import PDE
-from jensenbench.progress import progress
-from jensenbench.registry import make_pde
-from jensenbench.timing import timed
+from jensenbench.core.pde import PDE
+from jensenbench.data.dataset import SPLIT_START, write_dataset
+from jensenbench.experiment.config import DataConfig, Tier
+from jensenbench.plugins.registry import make_pde
+from jensenbench.runtime.progress import progress
+from jensenbench.runtime.timing import timed
 
 CHUNK = 250  # states a solver call, for memory
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from jensenbench import importers
-from jensenbench.dataset import Dataset, load_dataset, write_dataset
+from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
+from jensenbench.data.formats import reader as importers
+from jensenbench.data.formats.conventions import Imported
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.importers.conventions import Imported
-from jensenbench.provenance import digest_file, digest_text
-from jensenbench.store import SPLITS
-from jensenbench.timing import timed
+from jensenbench.io.provenance import digest_file, digest_text
+from jensenbench.io.schema import SPLITS
+from jensenbench.runtime.timing import timed
 
 MEANINGLESS = "residuals of these data are meaningless: compare by rel. L2, mean MSE, std MSE; use a prior of power 0"
 SHARES = {"train": 0.6, "validation": 0.05, "test": 0.05, "reference": 0.3}  # of the file, where no sizes are given
@@ -48,7 +48,7 @@ def run(
 
 
 def split_ranges(states: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Disjoint consecutive ranges of the states, in the order of ``store.SPLITS``."""
+    """Disjoint consecutive ranges of the states, in the order of ``SPLITS``."""
     counts = dict(sizes) or {name: int(share * len(states)) for name, share in SHARES.items()}
     for name in counts:
         if name not in SPLITS:

@@ -8,45 +8,29 @@ from typing import Any
 import pandas as pd
 import torch
 
-from jensenbench import store
-from jensenbench.codec import Codec
-from jensenbench.config import Tier
-from jensenbench.dataset import load_dataset, term_scale
-from jensenbench.denoiser import Denoiser
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.pde import PDE
+from jensenbench.data.dataset import load_dataset, term_scale
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.fitted import load_fit
-from jensenbench.jensen.found import SQUARES
+from jensenbench.experiment.config import Tier
+from jensenbench.experiment.fits import load_fit
+from jensenbench.experiment.trajectories import visits_of
+from jensenbench.io.files import write_text
+from jensenbench.io.provenance import git_commit
 from jensenbench.jensen.likelihood import likelihood_rows
 from jensenbench.jensen.measure import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.pde import PDE
-from jensenbench.priors import load_prior
+from jensenbench.jensen.table import LIKELIHOOD_COLUMNS, VISIT_COLUMNS, beside, table, to_csv
+from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.io import load_prior
 from jensenbench.priors.mixture import MixturePrior
-from jensenbench.provenance import git_commit
-from jensenbench.registry import make_pde
-from jensenbench.stages.visits import visits_of
-from jensenbench.timing import timed
+from jensenbench.runtime.timing import timed
 
 POWERS = (0, 1)  # codecs in which the empirical law is looked at, besides the prior's own
 LAWS = ("empirical", "gaussian", "mixture")
 EMPIRICAL = "empirical"
-_BOUNDED = ("", "_low", "_high", "_error")
-COLUMNS = (
-    "pde", "prior", "power", "law", "law_states", "estimator", "count", "sigma", "states",
-    *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
-    "loss_gap", "loss_gap_error", "ess", "usable", "reason", "floor", "git_commit",
-)  # fmt: skip
-VISIT_COLUMNS = (
-    "pde", "prior", "power", "method", "variant", "task", "denoiser", "residual_of", "residual_low",
-    "residual_high", "sigma", "sigma_mean", "calls", "states",
-    *(f"{name}{end}" for name in SQUARES for end in _BOUNDED),
-    "loss_gap", "loss_gap_error", "ess", "usable", "reason", "git_commit",
-)  # fmt: skip
-LIKELIHOOD_COLUMNS = (
-    "pde", "prior", "power", "law", "noise", "points", "sigma", "states", "difference", "difference_low",
-    "difference_high", "expected", "at_mean", "printed", "lipschitz", "ess", "usable", "reason", "git_commit",
-)  # fmt: skip
 SPOT = JensenSettings(states=24, drawn_states=8, draws=16, steps=16, probes=8)  # a look within seconds
 
 
@@ -81,7 +65,7 @@ def run(
         for codec in other_codecs(dataset.pde, train, prior.codec.power):
             rows += _law_rows(replace(subject, codec=codec), chosen, shares=SHARES[-1:])
         labels = {"pde": dataset.label, "prior": prior.label, "floor": dataset.floor, "git_commit": git_commit()}
-        store.write_text(out, to_csv(table([labels | row for row in rows])))
+        write_text(out, to_csv(table([labels | row for row in rows])))
         labels |= {"power": prior.codec.power}
         found = list(likelihood_rows(subject, chosen, dataset.field_std, denoiser, prior.label))
         write_beside(out, "likelihood", LIKELIHOOD_COLUMNS, [labels | row for row in found])
@@ -91,14 +75,9 @@ def run(
             write_beside(out, "visits", VISIT_COLUMNS, [labels | row for row in seen])
 
 
-def beside(out: Path, name: str) -> Path:
-    """Path of a second table of the stage: ``0.csv`` has ``0.visits.csv`` and ``0.likelihood.csv`` beside it."""
-    return out.with_name(f"{out.stem}.{name}.csv")
-
-
 def write_beside(out: Path, name: str, columns: Sequence[str], rows: list[Row]) -> None:
     """Write a second table of the stage."""
-    store.write_text(beside(out, name), to_csv(table(rows, columns)))
+    write_text(beside(out, name), to_csv(table(rows, columns)))
 
 
 def fitting(settings: JensenSettings, train: int, clean: int) -> JensenSettings:
@@ -130,17 +109,6 @@ def look(*, pde: str, settings: Mapping[str, Any], kind: str, states: int, power
         law = (GaussianPrior if kind == "gaussian" else MixturePrior).of_pde(problem, subject.codec)
         rows = [{"law": kind, **row} for row in prior_rows(subject, SPOT, law)]
     return table([{"pde": problem.label, "prior": kind, "power": power} | row for row in rows])
-
-
-def table(rows: list[Row], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
-    """Rows with all columns of a table of the stage, in order."""
-    frame = pd.DataFrame(rows).reindex(columns=list(columns))
-    return frame.assign(reason=frame["reason"].astype("string").fillna(""))
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """Text of a table; equal content gives equal bytes."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def shown(frame: pd.DataFrame) -> str:

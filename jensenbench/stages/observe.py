@@ -1,21 +1,14 @@
 """Stage ``observe``: masks, observation noise and truths, drawn once and read by every method."""
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor
 
-from jensenbench import store
-from jensenbench.config import Tier
-from jensenbench.dataset import Dataset, load_dataset
-from jensenbench.pde import PDE
-from jensenbench.problem import MaskObservation, Task
-
-ALIKE = 64  # re-simulated states of an instance
-START = 40_000_000  # of their sample indices, after those of all splits
+from jensenbench.data.dataset import load_dataset
+from jensenbench.data.observations import alike, look_at
+from jensenbench.experiment.config import Tier
+from jensenbench.io.files import write_hdf5
 
 
 def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
@@ -38,32 +31,4 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
             if task.knows("coefficient") and pde.latent and pde.data == "discrete":
                 group.create_dataset("alike", data=alike(pde, truth, seed=tier.data.seed).numpy())
 
-    store.write_hdf5(out, fill)
-
-
-def look_at(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
-    """Data of states (I, C, *grid); masks and noise are those of the indices from ``first`` on."""
-    parts = [
-        task.observe(state, dataset.pde, dataset.field_std, seed=seed, index=first + index)
-        for index, state in enumerate(states)
-    ]
-    mask, values = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "values"))
-    return MaskObservation(mask, values, task.noise_std)
-
-
-def alike(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
-    """(I, ALIKE, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
-    rows = [
-        pde.resimulate(state.expand(ALIKE, *state.shape), range(START + i * ALIKE, START + (i + 1) * ALIKE), seed=seed)
-        for i, state in enumerate(truth)
-    ]
-    return torch.stack(rows)
-
-
-def load_observation(path: Path, task: str) -> MaskObservation:
-    """Stored observation of all instances (I, C, *grid) of a task."""
-    with store.open_hdf5(path) as file:
-        group: Any = file[task]
-        mask = torch.from_numpy(np.asarray(group["mask"])).bool()
-        values = torch.from_numpy(np.asarray(group["values"]))
-        return MaskObservation(mask, values, float(group.attrs["noise_std"]))
+    write_hdf5(out, fill)

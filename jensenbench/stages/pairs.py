@@ -4,14 +4,15 @@ from pathlib import Path
 
 import torch
 
-from jensenbench import provenance, store
-from jensenbench.config import PairsEntry, Tier
-from jensenbench.dataset import load_dataset
-from jensenbench.devices import pick_device
-from jensenbench.outcomes import explain
-from jensenbench.priors import load_prior
+from jensenbench.data.dataset import load_dataset
+from jensenbench.experiment.config import PairsEntry, Tier
+from jensenbench.io import provenance
+from jensenbench.io.files import canonical_json
+from jensenbench.priors.io import load_prior
 from jensenbench.priors.pairs import Pairs, make_pairs
-from jensenbench.timing import timed
+from jensenbench.runtime.devices import pick_device
+from jensenbench.runtime.status import explain
+from jensenbench.runtime.timing import timed
 
 
 def run(*, tier: Tier, entry: PairsEntry, seed: int, data: Path, prior_file: Path, out: Path) -> None:
@@ -26,7 +27,7 @@ def run(*, tier: Tier, entry: PairsEntry, seed: int, data: Path, prior_file: Pat
         settings = tier.prior_settings(entry.prior)
         prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=settings)
         parts = [prior.digest, provenance.digest_pairs(dataset.pde.name), tier.device, tier.threads]
-        run = provenance.digest_text(store.canonical_json([*parts, provenance.environment_digest()]))
+        run = provenance.digest_text(canonical_json([*parts, provenance.environment_digest()]))
         key, folder = (seed, entry.pde), out.parent
         try:
             pairs = make_pairs(prior.on(device), entry.settings, key=key, folder=folder, run=run, device=device)

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from jensenbench import provenance
-from jensenbench.config import Tier
-from jensenbench.dataset import Dataset, load_dataset
+from jensenbench.core.observations import MaskObservation
+from jensenbench.data.dataset import Dataset, load_dataset
+from jensenbench.data.observations import load_observation
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.problem import MaskObservation
-from jensenbench.progress import progress
-from jensenbench.references.chains import SAVE_EVERY, Chains, ChainSettings
-from jensenbench.references.files import ReferencePosterior
-from jensenbench.references.latent import Latent, load_latent
-from jensenbench.references.target import Target
-from jensenbench.stages.observe import load_observation
+from jensenbench.experiment.config import Tier
+from jensenbench.io import provenance
+from jensenbench.posteriors.chains import SAVE_EVERY, Chains, ChainSettings
+from jensenbench.posteriors.files import ReferencePosterior
+from jensenbench.posteriors.latent import Latent, load_latent
+from jensenbench.posteriors.target import Target
+from jensenbench.runtime.progress import progress
 
 STATE = "chains.safetensors"
 

@@ -3,22 +3,16 @@
 import sys
 from pathlib import Path
 
-from jensenbench import registry, store
 from jensenbench.errors import UserError
-from jensenbench.provenance import ROOT
-from jensenbench.reporting import (
-    calibration,
-    cost,
-    evidence_figures,
-    figures,
-    jensen,
-    jensen_summary,
-    priors,
-    questions,
-    tables,
-    tradeoff,
-    training,
-)
+from jensenbench.io.files import write_text
+from jensenbench.io.provenance import ROOT
+from jensenbench.plugins import registry
+from jensenbench.reporting.figures import evidence as evidence_figures
+from jensenbench.reporting.figures import samples as figures
+from jensenbench.reporting.figures import tradeoff, training
+from jensenbench.reporting.jensen import page as jensen
+from jensenbench.reporting.jensen import summary as jensen_summary
+from jensenbench.reporting.pages import calibration, cost, priors, questions, tables
 from jensenbench.reporting.results import Results, load_results
 
 GENERATED = {
@@ -41,17 +35,17 @@ def run(*, config: Path, results: Path, out: Path) -> None:
     tables.write_tables(made, out / "tables")
     figures.write_figures(found, out / "figures")
     drawn = list(training.write_figures(found, out / "figures"))
-    store.write_text(out / "priors.md", priors.page(found, drawn))
+    write_text(out / "priors.md", priors.page(found, drawn))
     asked = [*tradeoff.write_figure(found, out / "figures"), *evidence_figures.write_figures(found, out / "figures")]
-    store.write_text(out / "questions.md", questions.page(found, asked))
-    store.write_text(out / "cost.md", cost.ledger(found))
-    store.write_text(out / "times.md", cost.times(found))
+    write_text(out / "questions.md", questions.page(found, asked))
+    write_text(out / "cost.md", cost.ledger(found))
+    write_text(out / "times.md", cost.times(found))
     calibrated = calibration.section(found, list(calibration.write_figures(found, out / "figures")))
     curves = jensen.curves_of(found)
     jensen_summary.write_table(curves, out / "tables")
     sections = {"Calibration": calibrated, jensen_summary.TITLE: jensen_summary.section(curves)}
     text = tables.page(found, made, registry.catalog()["methods"], sections=sections)
-    store.write_text(out / "tables.md", text)
+    write_text(out / "tables.md", text)
     if found.settings.get("publish") is True and out.resolve() == ROOT / "reports":
         _update_readme(found)
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 
-from jensenbench import provenance, store
-from jensenbench.dataset import load_dataset
-from jensenbench.devices import pick_device
+from jensenbench.data.dataset import load_dataset
 from jensenbench.evaluation.prior_quality import PriorQuality
-from jensenbench.priors import parallel, save_prior
-from jensenbench.priors.building import build_prior
+from jensenbench.io import provenance
+from jensenbench.io.files import write_text
+from jensenbench.priors import parallel
+from jensenbench.priors.build import build_prior
+from jensenbench.priors.io import save_prior
 from jensenbench.priors.loop import write_log
 from jensenbench.priors.training import parse_settings
-from jensenbench.timing import Spent, timed
+from jensenbench.runtime.devices import pick_device
+from jensenbench.runtime.timing import Spent, timed
 
 
 def run(
@@ -57,7 +59,7 @@ def run(
         if not parallel.leads():
             return
         watch.check()
-        store.write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))
+        write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))
         save_prior(out, built, pde=dataset.pde, label=label, seed=seed, data_digest=dataset.digest)
         if trainer:
             trainer.loop.finish()

@@ -6,21 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from jensenbench import store
-from jensenbench.config import Cell, Tier
-from jensenbench.dataset import SPLIT_START, Dataset
+from jensenbench.core.tasks import Task
+from jensenbench.data.dataset import SPLIT_START, Dataset
+from jensenbench.data.observations import look_at
 from jensenbench.evaluation.accuracy import Observed
+from jensenbench.evaluation.evaluator import Judge
 from jensenbench.evaluation.metrics import tidy
-from jensenbench.evaluation.scoring import Judge
 from jensenbench.evaluation.sets import make_reference
-from jensenbench.evaluation.tuning import proposals, trial_name, tuned_ranges
-from jensenbench.problem import Task
-from jensenbench.registry import configure, load_method
-from jensenbench.stages.evaluate import identified, write_tables
-from jensenbench.stages.observe import look_at
-from jensenbench.stages.sample import Job, open_job, run_row, sample_task, tasks_of
-
-SPLIT = "validation"
+from jensenbench.experiment.config import Cell, Tier
+from jensenbench.experiment.runner import Job, open_job, run_row, sample_task, tasks_of
+from jensenbench.experiment.trials import SPLIT, trials
+from jensenbench.io.schema import RUN_COLUMNS, TIMING_COLUMNS
+from jensenbench.io.tables import identified, write_tables
 
 
 def run(
@@ -46,24 +43,8 @@ def run(
             print(f"{trial.key} {task.label}: {row['status']} {row['reason']}".rstrip(), flush=True)
             rows.append(row)
             frames.append(frame)
-    timings = [{key: row.get(key) for key in store.TIMING_COLUMNS} | {"stage": "tune"} for row in rows]
+    timings = [{key: row.get(key) for key in TIMING_COLUMNS} | {"stage": "tune"} for row in rows]
     write_tables(out, rows, frames, timings)
-
-
-def trials(tier: Tier, cell: Cell) -> list[Cell]:
-    """The cell with the settings of each trial, named ``tune-07-variant``."""
-    method = load_method(cell.method)
-    free = bool(tuned_ranges(method, cell.variant))
-    preset = tier.untuned(cell) if free else cell.config
-    plain = replace(cell, tuned_trials=0, by_task={} if free else cell.by_task)
-    return [
-        replace(
-            plain,
-            variant=trial_name(number, cell.variant),
-            config=configure(f"{cell.method} setting", preset, changes),
-        )
-        for number, changes in enumerate(proposals(method, cell.variant, tier.tuning.trials))
-    ]
 
 
 def observe(dataset: Dataset, tier: Tier, task: Task) -> Observed:
@@ -77,7 +58,7 @@ def attempt(job: Job, task: Task, judge: Judge, command: str) -> tuple[dict[str,
     seen = judge.observed.get(task.label)
     outcome = sample_task(job, task, None if seen is None else seen.observation)
     whole = run_row(job, task.label, outcome, command)
-    row = identified({key: whole.get(key) for key in (*store.RUN_COLUMNS, *store.TIMING_COLUMNS)})
+    row = identified({key: whole.get(key) for key in (*RUN_COLUMNS, *TIMING_COLUMNS)})
     if outcome.fields is None:
         return row, None
     values, _ = judge.score(outcome.fields, task.label, services=False)

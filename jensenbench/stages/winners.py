@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from jensenbench import provenance, store
-from jensenbench.config import Tier, read_yaml
 from jensenbench.evaluation.tuning import Winner, criterion, described, merged, trial_table, winners
+from jensenbench.experiment.config import Tier
+from jensenbench.experiment.trials import SPLIT
+from jensenbench.io import provenance
+from jensenbench.io.files import read_yaml, write_text
 from jensenbench.stages import collect
-from jensenbench.stages.tune import SPLIT
 
 
 def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
@@ -21,7 +22,7 @@ def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
     collect.run(folders=folders, out=out.parent)
     tables = collect.read_tables(out.parent)
     table = trial_table(tables["runs"], tables["metrics"])
-    store.write_text(out, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_text(out, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     found = winners(table, {entry.label: entry.name for entry in tier.pdes})
     for method, group in groupby(found, key=lambda winner: winner.method):
         chosen = list(group)
@@ -50,4 +51,4 @@ def write(path: Path, chosen: list[Winner], origin: dict[str, object]) -> None:
     comments = [line for line in text.splitlines() if line.startswith("#")]
     content = merged(read_yaml(path) if path.exists() else {}, chosen, origin)
     body = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    store.write_text(path, "\n".join([*comments, body]))
+    write_text(path, "\n".join([*comments, body]))

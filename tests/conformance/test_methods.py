@@ -3,8 +3,8 @@
 import pytest
 
 from jensenbench.checks.method import check_method
-from jensenbench.provenance import public_modules
-from jensenbench.registry import load_method
+from jensenbench.io.provenance import public_modules
+from jensenbench.plugins.registry import load_method
 
 
 @pytest.mark.parametrize("name", public_modules("methods"))

@@ -3,8 +3,8 @@
 import pytest
 
 from jensenbench.checks.pde import check_pde
-from jensenbench.provenance import public_modules
-from jensenbench.registry import make_pde
+from jensenbench.io.provenance import public_modules
+from jensenbench.plugins.registry import make_pde
 
 SIZES = (9, 16)
 VARIANTS = (

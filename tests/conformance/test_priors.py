@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from jensenbench.checks.prior import check_prior
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser
-from jensenbench.noise import KeyedNoise
-from jensenbench.priors.backbones import build_backbone, find_backbone
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import KeyedNoise
+from jensenbench.plugins.registry import make_pde
+from jensenbench.priors.backbones.build import build_backbone, find_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.training import Trainer, TrainingData, parse_settings
-from jensenbench.registry import make_pde
 
 
 def gaussian_case(name: str) -> tuple[Denoiser, Tensor]:

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from reading import Fixture
 
-from jensenbench.codec import Codec
-from jensenbench.pde import Axis, Grid
-from jensenbench.problem import Problem
-from jensenbench.registry import make_pde
+from jensenbench.core.codec import Codec
+from jensenbench.core.pde import Axis, Grid
+from jensenbench.core.problem import Problem
+from jensenbench.plugins.registry import make_pde
 from methods._cocogen import Corrector
 from methods._cocogen_settings import Published
 from pdes._kle import Expansion
 from pdes._least_squares import cocogen
 from pdes._stencils import first_difference, second_difference
+from tests.support.golden import Fixture
 
 RESIDUAL, DATA = Fixture("cocogen_residual"), Fixture("cocogen_darcy_data")
 DARCY = [case for case in RESIDUAL.cases if "mu_p" in RESIDUAL.cases[case]]

@@ -4,15 +4,15 @@ from functools import cache
 
 import pytest
 import torch
-from reading import Fixture, mask_observation, toy_prior
 
-from jensenbench.codec import Codec
-from jensenbench.noise import Replay
-from jensenbench.pde import Axis, Grid
-from jensenbench.problem import Problem
-from jensenbench.registry import make_pde
+from jensenbench.core.codec import Codec
+from jensenbench.core.noise import Replay
+from jensenbench.core.pde import Axis, Grid
+from jensenbench.core.problem import Problem
+from jensenbench.plugins.registry import make_pde
 from methods._cocogen_settings import Published
 from methods.cocogen import CoCoGen
+from tests.support.golden import Fixture, mask_observation, toy_prior
 
 FIXTURE = Fixture("cocogen_inpaint")
 NUMBERS = FIXTURE.config["operator"]

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from reading import Fixture, equation_problem, recorded, toy_prior
 
-from jensenbench.noise import Replay
-from jensenbench.samplers import euler, heun
+from jensenbench.core.noise import Replay
+from jensenbench.diffusion.samplers import euler, heun
 from methods.diffusionpde import Config, DiffusionPDE
+from tests.support.golden import Fixture, equation_problem, recorded, toy_prior
 
 PDES = [pde for pde in ("darcy", "poisson", "helmholtz", "burgers") if recorded(f"diffusionpde_{pde}")]
 FIXTURES = {pde: Fixture(f"diffusionpde_{pde}") for pde in PDES}

@@ -4,11 +4,12 @@ import re
 
 import pytest
 import torch
-from reading import Fixture, mask_observation
 
-from jensenbench.codec import Codec
-from jensenbench.problem import Problem, published_mask
-from jensenbench.registry import make_pde
+from jensenbench.core.codec import Codec
+from jensenbench.core.masks import published_mask
+from jensenbench.core.problem import Problem
+from jensenbench.plugins.registry import make_pde
+from tests.support.golden import Fixture, mask_observation
 
 FIXTURE = Fixture("diffusionpde_losses")
 ELLIPTIC = ("darcy", "poisson", "helmholtz")

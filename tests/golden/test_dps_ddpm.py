@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reading import Fixture, linear_observation, mask_observation, plain_problem, toy_prior
 
-from jensenbench.noise import Replay
+from jensenbench.core.noise import Replay
 from methods._dps_settings import Published
 from methods.dps import DPS
+from tests.support.golden import Fixture, linear_observation, mask_observation, plain_problem, toy_prior
 
 FIXTURE = Fixture("dps_ddpm")
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reading import Fixture, plain_problem, toy_prior
 
-from jensenbench.constraints import Conserved, FixedEntries, Periodic
-from jensenbench.noise import Replay
+from jensenbench.core.constraints import Conserved, FixedEntries, Periodic
+from jensenbench.core.noise import Replay
 from methods.eci import ECI, Config
+from tests.support.golden import Fixture, plain_problem, toy_prior
 
 FIXTURE = Fixture("eci_sample")
 SHAPE = (1, *FIXTURE.config["dims"])  # one channel on a grid of x and t

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from reading import Fixture, mask_observation, plain_problem, toy_prior
 
 from methods.dflow import Config, DFlow
+from tests.support.golden import Fixture, mask_observation, plain_problem, toy_prior
 
 FIXTURE = Fixture("eci_dflow")
 SHAPE = (1, *FIXTURE.config["dims"])

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reading import Fixture, mask_observation, plain_problem, toy_prior
 
-from jensenbench.noise import Replay
+from jensenbench.core.noise import Replay
 from methods._detached import Detached
 from methods.diffusionpde import DiffusionPDE
+from tests.support.golden import Fixture, mask_observation, plain_problem, toy_prior
 
 FIXTURE = Fixture("eci_guided")
 SHAPE = (1, *FIXTURE.config["dims"])

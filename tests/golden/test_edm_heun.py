@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from reading import Fixture, plain_problem, toy_prior
 
-from jensenbench.noise import Replay
+from jensenbench.core.noise import Replay
 from methods.edm import EDM, Config
+from tests.support.golden import Fixture, plain_problem, toy_prior
 
 FIXTURE = Fixture("edm_heun")
 SETTINGS = {"num_steps": "steps", "sigma_min": "sigma_min", "sigma_max": "sigma_max", "rho": "rho"}

@@ -1,9 +1,9 @@
 """Residuals against recorded outputs of FunDPS's public functions."""
 
 import pytest
-from reading import Fixture
 
-from jensenbench.registry import make_pde
+from jensenbench.plugins.registry import make_pde
+from tests.support.golden import Fixture
 
 FIXTURE = Fixture("fundps_residuals")
 PDES = {"ns_nonbounded": "navier_stokes", "ns_bounded": "navier_stokes"}

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from reading import Fixture
 
-from jensenbench.registry import make_pde
+from jensenbench.plugins.registry import make_pde
 from pdes._grf import grf_coefficients, grf_field, periodic_profile
+from tests.support.golden import Fixture
 
 FIXTURE = Fixture("grf")
 STATIC = [case for case in FIXTURE.cases if "xi" in FIXTURE.keys(case)]

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reading import Fixture, every_second, plain_problem, toy_prior
 
-from jensenbench.noise import Replay
+from jensenbench.core.noise import Replay
 from methods._dps_settings import InverseBench
 from methods.dps import DPS
+from tests.support.golden import Fixture, every_second, plain_problem, toy_prior
 
 FIXTURE = Fixture("inversebench_dps")
 SCHEDULES = {"vp": "vp", "linear": "edm"}

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from reading import Fixture
 
-from jensenbench.registry import make_pde
+from jensenbench.plugins.registry import make_pde
 from pdes._grf import periodic_grf, periodic_spectrum
+from tests.support.golden import Fixture
 
 FIXTURE = Fixture("ns_solver")
 FLOWS = [case for case in FIXTURE.cases if f"{case}/solution" in FIXTURE]

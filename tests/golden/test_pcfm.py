@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reading import Fixture, plain_problem, published_balances, toy_prior
 
-from jensenbench.implicit import sequential
-from jensenbench.noise import Replay
+from jensenbench.core.noise import Replay
+from jensenbench.numerics.least_norm import sequential
 from methods.pcfm import PCFM, Config
+from tests.support.golden import Fixture, plain_problem, published_balances, toy_prior
 
 FIXTURE = Fixture("pcfm_sample")
 CONSTRAINED = [case for case in FIXTURE.cases if FIXTURE.cases[case]["constraint"]]

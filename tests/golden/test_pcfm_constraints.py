@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-from reading import Fixture, published_balances
 
 from pdes._balances import published_flux
+from tests.support.golden import Fixture, published_balances
 
 FIXTURE = Fixture("pcfm_constraints")
 

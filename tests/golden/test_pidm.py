@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reading import Fixture, toy_prior
 from torch import Tensor, nn
 
-from jensenbench.codec import Codec
-from jensenbench.denoiser import Denoiser, per_row
-from jensenbench.noise import Replay
-from jensenbench.problem import Problem
-from jensenbench.registry import make_pde
+from jensenbench.core.codec import Codec
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import Replay
+from jensenbench.core.problem import Problem
+from jensenbench.numerics.tensors import per_row
+from jensenbench.plugins.registry import make_pde
 from methods._pidm import Objective, residual_parts
 from methods.pidm import PIDM, PUBLISHED, Config
+from tests.support.golden import Fixture, toy_prior
 
 LOSS, SAMPLER, CORRECTION = Fixture("pidm_loss"), Fixture("pidm_sampler"), Fixture("pidm_correction")
 ESTIMATES = {"mean": "mean", "sample (use_ddim_x0, ddim_steps=0)": "sample_published"}

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from reading import Fixture
 
-from jensenbench.registry import make_pde
+from jensenbench.plugins.registry import make_pde
 from pdes._kle import Expansion
 from pdes._least_squares import pidm
 from pdes._neumann import corner_wells
+from tests.support.golden import Fixture
 
 RESIDUAL, DATA = Fixture("pidm_residual"), Fixture("pidm_darcy_data")
 SCHEMES = {"reversed_axis1": "pidm", "plain": "pidm", "pixel_centres": "pidm_pixel_centres"}

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from reading import Fixture, toy_prior
 from torch import Tensor
+
+from tests.support.golden import Fixture, toy_prior
 
 FIXTURE = "toy_denoisers"
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from jensenbench import guard
 from jensenbench.cli import main
+from jensenbench.runtime import supervisor as guard
 
 
 def test_a_missing_configuration_is_one_line(tmp_path, capsys):

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from jensenbench import config, registry, store
 from jensenbench.cli import _parser
+from jensenbench.core.tasks import TASKS
 from jensenbench.evaluation.metrics import METRICS, SERVICES
-from jensenbench.problem import TASKS
-from jensenbench.provenance import ROOT, public_modules
+from jensenbench.experiment import config
+from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.schema import RUN_COLUMNS, RUN_KEYS
+from jensenbench.plugins import registry
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCS = {page.name: page.read_text() for page in PAGES}
@@ -79,7 +81,7 @@ def test_plug_ins_tasks_metrics_and_columns_are_described():
     assert not named("evaluation.md", [*TASKS, *SERVICES])
     internal = {"points"}  # the number of pixels behind a rate
     assert not named("evaluation.md", [name for name in METRICS if name not in internal])
-    assert not named("data.md", [c for c in store.RUN_COLUMNS if c not in (*store.RUN_KEYS, "schema_version")])
+    assert not named("data.md", [c for c in RUN_COLUMNS if c not in (*RUN_KEYS, "schema_version")])
 
 
 def test_every_key_of_a_tier_is_described():

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkouts import ROOT, Checkout, copy_sources
+
+from tests.support.checkouts import ROOT, Checkout, copy_sources
 
 
 @pytest.fixture(scope="session")

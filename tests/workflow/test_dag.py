@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from checkouts import ROOT, count_jobs
 from snakemake_executor_plugin_slurm.partitions import get_best_partition, read_partition_file
 
-from jensenbench import gpus
+from jensenbench.runtime import gpus
+from tests.support.checkouts import ROOT, count_jobs
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def test_a_second_run_in_the_folder_is_refused(shared_checkout):
 
 def test_jobs_ask_for_a_gpu_only_on_cuda(shared_checkout, micro):
     on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda")
-    assert "python -m jensenbench.gpus 1 python -m jensenbench sample" in on_gpu.stdout
-    assert "jensenbench.gpus" not in micro
+    assert "python -m jensenbench.runtime.gpus 1 python -m jensenbench sample" in on_gpu.stdout
+    assert "jensenbench.runtime.gpus" not in micro
 
 
 def test_every_gpu_is_handed_out_once(tmp_path):
@@ -151,7 +151,7 @@ def test_a_freed_gpu_is_handed_out_again(tmp_path):
 
 def test_the_choice_of_the_scheduler_is_kept(monkeypatch, capfd):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    command = [sys.executable, "-m", "jensenbench.gpus", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+    command = [sys.executable, "-m", "jensenbench.runtime.gpus", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
     subprocess.run(command, cwd=ROOT, check=True)
     assert capfd.readouterr().out.strip() == "5"
 

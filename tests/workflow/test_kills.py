@@ -8,7 +8,8 @@ import time
 
 import psutil
 import pytest
-from checkouts import Checkout
+
+from tests.support.checkouts import Checkout
 
 pytestmark = pytest.mark.slow
 

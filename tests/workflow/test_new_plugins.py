@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from checkouts import Checkout, count_jobs
+
+from tests.support.checkouts import Checkout, count_jobs
 
 
 def new(checkout: Checkout, kind: str) -> None:

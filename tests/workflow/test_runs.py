@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from checkouts import Checkout, count_jobs
+
+from tests.support.checkouts import Checkout, count_jobs
 
 pytestmark = pytest.mark.slow
 

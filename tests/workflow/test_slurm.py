@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkouts import ROOT
+
+from tests.support.checkouts import ROOT
 
 pytestmark = pytest.mark.slurm
 
@@ -41,7 +42,7 @@ def test_slurm_gives_the_bytes_of_this_machine(new_checkout):
 def test_a_gpu_job_is_told_its_device(tmp_path):
     """Slurm's own choice reaches the command: the project's device lock stands back."""
     out = tmp_path / "device"
-    script = f"{sys.executable} -m jensenbench.gpus 1 sh -c 'echo $CUDA_VISIBLE_DEVICES > {out}'"
+    script = f"{sys.executable} -m jensenbench.runtime.gpus 1 sh -c 'echo $CUDA_VISIBLE_DEVICES > {out}'"
     command = ["sbatch", "--wait", "-p", "gpu", "--gpus=1", "--output", str(tmp_path / "log"), "--wrap", script]
     subprocess.run(command, cwd=ROOT, check=True)
     assert out.read_text().strip() == "0", Path(tmp_path / "log").read_text()

@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
-from checkouts import Checkout, copy_sources
 
-from jensenbench import store
+from jensenbench.io.tables import read_csv
+from tests.support.checkouts import Checkout, copy_sources
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def smoke(sources, tmp_path_factory) -> Checkout:
 def table(smoke) -> pd.DataFrame:
     """Metrics with the labels of their runs."""
     folder = smoke.root / "results" / "smoke"
-    runs, metrics = (store.read_csv(folder / f"{name}.csv.gz") for name in ("runs", "metrics"))
+    runs, metrics = (read_csv(folder / f"{name}.csv.gz") for name in ("runs", "metrics"))
     return metrics.merge(runs, on="run_id")
 
 
@@ -39,7 +39,7 @@ def test_two_runs_give_equal_bytes(smoke, new_checkout):
 
 
 def test_every_run_is_ok_or_skipped_with_a_reason(smoke):
-    runs = store.read_csv(smoke.root / "results" / "smoke" / "runs.csv.gz")
+    runs = read_csv(smoke.root / "results" / "smoke" / "runs.csv.gz")
     assert set(runs["status"]) == {"ok", "skipped"}
     assert runs.loc[runs["status"] == "skipped", "reason"].str.len().min() > 0
     assert set(runs.loc[runs["pde"] == TRAINED, "method"]) >= {"edm", "ddpm", "dps", "diffusionpde", "control"}

@@ -13,9 +13,10 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(workflow.basedir))
 
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.gpus import count_gpus
-from jensenbench.plan import load_plan
-from jensenbench.store import POSTERIORS, Layout, write_text
+from jensenbench.experiment.plan import load_plan
+from jensenbench.io.files import write_text
+from jensenbench.io.layout import POSTERIORS, Layout
+from jensenbench.runtime.gpus import count_gpus
 
 ATTEMPTS = 3
 RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0  # inside a Slurm job, trying again is the submitter's part
@@ -122,7 +123,7 @@ def gpus(kind: str) -> Callable:
 
 def on_device(wildcards: Namedlist, resources: Namedlist) -> str:
     """Command that hands a local GPU job its free devices; nothing for a job without."""
-    return f"python -m jensenbench.gpus {resources.gpu}" if resources.gpu else ""
+    return f"python -m jensenbench.runtime.gpus {resources.gpu}" if resources.gpu else ""
 
 
 def imported_file(wildcards: Namedlist) -> str | list:

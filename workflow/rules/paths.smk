@@ -1,4 +1,4 @@
-# Where each stage writes; the patterns are those of jensenbench.store.Layout.
+# Where each stage writes; the patterns are those of jensenbench.io.layout.Layout.
 RESULTS = plan["results"]
 REPORTS = plan["reports"]
 LOGS = f"logs/{plan['tier']}"

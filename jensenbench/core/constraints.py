@@ -1,0 +1,251 @@
+"""Hard constraints h(fields) = 0 and their projections (ECI, arXiv 2412.01786), one by one and jointly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from jensenbench.errors import UserError
+from jensenbench.numerics.least_norm import Linearised, Map, least_norm, sequential
+
+STEPS = 3  # towards a curved constraint: each turns the way by the curvature times the distance
+
+TOLERANCE = 1e-12  # of conjugate gradients, relative to the violation that they remove
+POLISH = 1e-3  # of the second solve, which removes the rounding of the first
+CONTRADICTION = 1e-6  # violation left by the joint projection, relative to that of zero fields
+
+
+class Constraint(Protocol):
+    """A set of fields, given by its violation and by the projection onto it.
+
+    Values that differ from state to state have a leading batch dimension, others have one of size 1.
+    ``affine``: whether the violation is affine in the fields, so that joint projections are exact.
+    """
+
+    affine: ClassVar[bool]
+
+    @property
+    def name(self) -> str: ...
+
+    def violation(self, fields: Tensor) -> Tensor:
+        """(b, C, *grid) to (b, m), signed; its norm is the metric ``constraint_error``."""
+        ...
+
+    def project(self, fields: Tensor) -> Tensor:
+        """Nearest fields that meet the constraint."""
+        ...
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        """The same constraint for a part of the batch."""
+        ...
+
+
+def _rows(values: Tensor, index: Sequence[int] | slice) -> Tensor:
+    return values[index] if values.ndim and len(values) > 1 else values
+
+
+@dataclass(frozen=True)
+class FixedEntries:
+    """Entries with known values (Dirichlet data, initial rows, noise-free observations).
+
+    ``mask`` and ``values`` are (b or 1, C, *grid), or a number.
+    """
+
+    affine: ClassVar[bool] = True
+
+    name: str
+    mask: Tensor
+    values: Tensor
+
+    @classmethod
+    def at(cls, name: str, shape: Sequence[int], axis: int, index: int, values: Tensor) -> Self:
+        """All entries at one index of a grid axis: an initial, final or boundary row, a frame.
+
+        Args:
+            shape: (C, *grid) of the fields.
+            axis: of the grid, from 0.
+            index: along that axis; negative ones count from its end.
+            values: (b or 1, C, *grid without that axis).
+        """
+        if not 0 <= axis < len(shape) - 1 or not -shape[1 + axis] <= index < shape[1 + axis]:
+            raise UserError(f"constraint {name!r}: fields of shape {tuple(shape)} have no index {index} of axis {axis}")
+        mask = torch.zeros(1, *shape, dtype=torch.bool, device=values.device)
+        mask.select(2 + axis, index).fill_(True)
+        return cls(name, mask, values.unsqueeze(2 + axis) * mask)
+
+    def violation(self, fields: Tensor) -> Tensor:
+        return ((fields - self.values.to(fields)) * self.mask.to(fields)).flatten(1)
+
+    def project(self, fields: Tensor) -> Tensor:
+        return torch.where(self.mask.to(fields.device).bool(), self.values.to(fields), fields)
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        return replace(self, mask=_rows(self.mask, index), values=_rows(self.values, index))
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Equal values at both ends of the grid axes ``axes``; the projection puts their mean there."""
+
+    affine: ClassVar[bool] = True
+
+    name: str
+    axes: tuple[int, ...]
+
+    def violation(self, fields: Tensor) -> Tensor:
+        gaps = [fields.select(2 + axis, 0) - fields.select(2 + axis, -1) for axis in self.axes]
+        return torch.cat([gap.flatten(1) for gap in gaps], 1)
+
+    def project(self, fields: Tensor) -> Tensor:
+        fields = fields.clone()
+        for axis in self.axes:
+            ends = fields.select(2 + axis, 0), fields.select(2 + axis, -1)
+            mean = (ends[0] + ends[1]) / 2
+            for end in ends:
+                end.copy_(mean)
+        return fields
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        return self
+
+
+@dataclass(frozen=True)
+class Conserved:
+    """A conservation law: sums of weights * field over the grid, or over all but the axis ``kept`` (time), are known.
+
+    The projection adds a multiple of the weights, hence a constant per time where they are equal, as published.
+
+    Attributes:
+        weights: of the quadrature, (1, C, *grid) or less by broadcasting; equal ones are area/number of points.
+        values: (b or 1, C, n) along the kept axis, or (b or 1, C).
+        kept: axis of the grid that is not summed over.
+    """
+
+    affine: ClassVar[bool] = True
+
+    name: str
+    weights: Tensor
+    values: Tensor
+    kept: int | None = -1
+
+    def violation(self, fields: Tensor) -> Tensor:
+        return self._gap(fields).flatten(1)
+
+    def project(self, fields: Tensor) -> Tensor:
+        weights = self.weights.to(fields).expand(1, *fields.shape[1:])
+        steepness = weights.square().sum(self._summed(fields), keepdim=True)
+        gap = self._gap(fields).reshape(len(fields), *steepness.shape[1:])
+        return fields - weights * gap / torch.where(steepness > 0, steepness, 1)
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        return replace(self, values=_rows(self.values, index))
+
+    def _gap(self, fields: Tensor) -> Tensor:
+        return (fields * self.weights.to(fields)).sum(self._summed(fields)) - self.values.to(fields)
+
+    def _summed(self, fields: Tensor) -> list[int]:
+        axes = list(range(2, fields.ndim))
+        if self.kept is not None:
+            axes.pop(self.kept)
+        return axes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Known values (b or 1, m) of an affine ``operator`` on the fields, which returns (b, m)."""
+
+    affine: ClassVar[bool] = True
+
+    name: str
+    operator: Map
+    values: Tensor
+
+    def violation(self, fields: Tensor) -> Tensor:
+        return self.operator(fields) - self.values.to(fields)
+
+    def project(self, fields: Tensor) -> Tensor:
+        return nearest(self.violation, fields)
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        return replace(self, values=_rows(self.values, index))
+
+
+def chained(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Project onto each constraint in order, as published; a later one may undo an earlier one."""
+    for constraint in constraints:
+        fields = constraint.project(fields)
+    return fields
+
+
+def joint_violation(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Violations of all constraints side by side, (b, m)."""
+    parts = [constraint.violation(fields) for constraint in constraints]
+    return torch.cat(parts, 1) if parts else fields.new_zeros(len(fields), 0)
+
+
+def joint(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Nearest fields that meet all constraints, which are affine, at once (others: to first order)."""
+    if len(constraints) < 2:
+        return chained(constraints, fields)
+    return nearest(lambda state: joint_violation(constraints, state), fields)
+
+
+def require_compatible(constraints: Sequence[Constraint], shape: Sequence[int]) -> None:
+    """Refuse constraints on fields (C, *grid) of which the affine ones contradict each other."""
+    constraints = [constraint for constraint in constraints if constraint.affine]
+    if len(constraints) < 2:
+        return
+    one = torch.zeros(1, *shape, dtype=torch.float64)
+    batch = max(len(constraint.violation(one)) for constraint in constraints)
+    fields = torch.zeros(batch, *shape, dtype=torch.float64)
+    size, after = float(joint_violation(constraints, fields).abs().max()), joint(constraints, fields)
+    for constraint in constraints:
+        left = constraint.violation(after).abs()
+        if left.numel() and float(left.max()) > CONTRADICTION * size:
+            names = ", ".join(repr(other.name) for other in constraints)
+            row = int(left.amax(1).argmax())
+            raise UserError(
+                f"constraints {names} contradict each other: the nearest fields to all of them still violate "
+                f"{constraint.name!r} by {float(left.max()):.3g} in row {row}; correct its values or drop one of them"
+            )
+
+
+def nearest(violation: Map, x: Tensor) -> Tensor:
+    """Nearest point to every row of x with violation 0, for an affine violation (b, ...) -> (b, m).
+
+    Where there is none, the nearest one with the smallest violation.
+    """
+    return least_change(violation, least_change(violation, x), tolerance=POLISH)
+
+
+def least_change(
+    violation: Map, x: Tensor, *, damping: float = 0.0, tolerance: float = TOLERANCE, iterations: int = 1000
+) -> Tensor:
+    """x - Jᵀ(JJᵀ + damping I)⁻¹ h: the nearest zero of h = violation, linearised at x; see :func:`least_norm`."""
+    at = Linearised(violation, x)
+    return x + least_norm(at, -at.value, damping=damping, tolerance=tolerance, iterations=iterations).step
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """A differentiable map ``function`` from fields (b, C, *grid) to (b, m), the same for all states.
+
+    An affine one with values of its own is :class:`jensenbench.core.constraints.Measured`.
+    """
+
+    affine: ClassVar[bool] = False
+
+    name: str
+    function: Map
+
+    def violation(self, fields: Tensor) -> Tensor:
+        return self.function(fields)
+
+    def project(self, fields: Tensor) -> Tensor:
+        """Fields that meet the constraint, nearly the nearest: sequential programming, then a Gauss–Newton step."""
+        return least_change(self.function, sequential(self.function, fields, STEPS))
+
+    def rows(self, index: Sequence[int] | slice) -> Self:
+        return self

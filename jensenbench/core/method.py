@@ -1,0 +1,137 @@
+"""What a method provides: settings, variants, capabilities, a fit if it learns, and samples."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.noise import Noise
+from jensenbench.core.problem import Problem
+from jensenbench.errors import Diverged, UnknownName
+
+if TYPE_CHECKING:
+    from jensenbench.priors.pairs import Pairs
+
+RESIDUALS = ("denoised", "noisy", "sample")
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """Settings of a method that learns nothing."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a method claims; the conformance checks hold it to it.
+
+    Attributes:
+        unconditional, observed: whether it can sample without and with observations.
+        noisy: whether the observations may have noise; they may not where they are hard constraints.
+        trains: whether it needs ``fit``; its ``Config`` then has a field ``fit`` of type ``Fit``.
+        exact_observations, exact_residual: met to round-off by its samples.
+        deterministic: samples do not depend on the noise beyond the initial latent.
+        couples_batch: a row of the batch may depend on its neighbours.
+        uses_prior: whether it calls the prior at all; a control need not.
+        residual_of: where it evaluates the equation, if it does: at "denoised" states, at the "noisy" states of its
+            walk, or at the "sample" itself; the first alone is what the Jensen gap is about.
+    """
+
+    unconditional: bool = True
+    observed: bool = True
+    noisy: bool = True
+    trains: bool = False
+    exact_observations: bool = False
+    exact_residual: bool = False
+    deterministic: bool = False
+    couples_batch: bool = False
+    uses_prior: bool = True
+    residual_of: str = "denoised"
+
+    def __post_init__(self) -> None:
+        if self.residual_of not in RESIDUALS:
+            raise UnknownName("state of the residual", self.residual_of, RESIDUALS)
+
+
+class Method(ABC):
+    """A way to draw states of a problem from the shared prior. One public file in ``methods/``."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    Fit: ClassVar[type] = NoFit
+    Config: ClassVar[type]
+    variants: ClassVar[Mapping[str, Any]]
+    capabilities: ClassVar[Capabilities]
+    reduces_to: ClassVar[str | None] = None
+    references: ClassVar[tuple[str, ...]] = ()
+    deviations: ClassVar[tuple[str, ...]] = ()
+    tunes: ClassVar[tuple[str, ...]] = ()  # variants whose tunable settings tuning may choose; published ones stay
+
+    def __init__(self, config: Any = None):
+        self.config = self.Config() if config is None else config
+
+    def skip(self, problem: Problem) -> str | None:
+        """Why this method cannot do this problem, or None; the reason is printed in the tables."""
+        if problem.observation is None and not self.capabilities.unconditional:
+            return "needs observations"
+        if problem.observation is not None and not self.capabilities.observed:
+            return "cannot use observations"
+        if problem.observation is not None and problem.observation.noise_std > 0 and not self.capabilities.noisy:
+            return "noisy data are no hard constraint"
+        return None
+
+    def build(self, prior: Denoiser, problem: Problem) -> nn.Module:
+        """The module that :meth:`fit` trains, untrained: the stage ``sample`` loads the trained weights into it.
+
+        It depends on ``config.fit``, the prior and the (unconditional) problem alone.
+        """
+        raise NotImplementedError(f"method {self.name!r} trains, but has no build()")
+
+    def fit(
+        self,
+        prior: Denoiser,
+        problem: Problem,
+        data: Tensor,
+        *,
+        state_dir: Path,
+        seed: int,
+        pairs: "Pairs | None" = None,
+    ) -> nn.Module:
+        """Learn from training data (N, C, *grid) in prior coordinates, or from teacher pairs; settings: ``config.fit``.
+
+        ``problem`` is unconditional. ``pairs`` are given where ``Fit`` has a field ``pairs``
+        (:class:`~jensenbench.priors.pairs.PairSettings`). Progress is kept in ``state_dir``, so that a killed
+        and resumed fit equals an uninterrupted one.
+        """
+        raise NotImplementedError(f"method {self.name!r} trains, but has no fit()")
+
+    @abstractmethod
+    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        """States (b, C, *grid) in prior coordinates, observations not pasted in."""
+
+
+class Iterative(Method):
+    """A method that walks through states; :meth:`steps` shows the walk, :meth:`sample` its end."""
+
+    @abstractmethod
+    def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+        """Yield the starting state and the state after every step; the last one is the sample."""
+
+    def model(self, prior: Denoiser, fitted: nn.Module | None) -> Denoiser:
+        """The denoiser that the steps call: the prior, or the one that the method has learnt."""
+        return prior
+
+    def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        return self.walk(self.model(prior, fitted), problem, noise)
+
+    def walk(self, model: Denoiser, problem: Problem, noise: Noise) -> Tensor:
+        """The end of the steps that call a denoiser; raises Diverged where it is not finite."""
+        state = deque(self.steps(model, problem, noise), maxlen=1).pop()
+        if not torch.isfinite(state).all():
+            raise Diverged(f"{self.name}: the final state is NaN or infinite")
+        return state

@@ -1,0 +1,274 @@
+"""What a PDE module provides: grid, fields, data, solver, terms, residuals, symmetries."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite, prod
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from jensenbench.core.constraints import Constraint
+from jensenbench.errors import UnknownName, UserError
+
+Role = Literal["coefficient", "solution", "space_time"]
+AxisKind = Literal["node", "cell", "periodic", "left_closed"]
+Basis = Literal["pixels", "sine", "fourier", "cosine_fourier"]
+Symmetry = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a grid; ``node`` axes hold both ends (h = L/(n-1)), all others have h = L/n."""
+
+    name: str
+    n: int
+    extent: float = 1.0
+    kind: AxisKind = "node"
+
+    def __post_init__(self) -> None:
+        if self.n < (2 if self.kind == "node" else 1):
+            raise UserError(
+                f"axis {self.name!r}: n = {self.n} leaves no spacing on a {self.kind} axis; use more points"
+            )
+
+    @property
+    def spacing(self) -> float:
+        return self.extent / (self.n - 1 if self.kind == "node" else self.n)
+
+    @property
+    def coordinates(self) -> Tensor:
+        """(n,) float64 positions; cell axes hold cell centres."""
+        offset = 0.5 if self.kind == "cell" else 0.0
+        return (torch.arange(self.n, dtype=torch.float64) + offset) * self.spacing
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes of a state, in the order of its tensor dimensions after the channel."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(axis.n for axis in self.axes)
+
+    @property
+    def spacings(self) -> tuple[float, ...]:
+        return tuple(axis.spacing for axis in self.axes)
+
+    def mesh(self) -> tuple[Tensor, ...]:
+        """Coordinates broadcast to the grid's shape, one tensor an axis."""
+        return torch.meshgrid(*(axis.coordinates for axis in self.axes), indexing="ij")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One channel of a state: its role, its unit, the basis the codec may use, the levels of a two-valued law.
+
+    A ``space_time`` field is coefficient in its row t = 0 and solution elsewhere.
+    """
+
+    name: str
+    role: Role
+    unit: str = "1"
+    basis: Basis = "pixels"
+    levels: tuple[float, ...] = ()
+
+
+class PDE(ABC):
+    """An equation, the law of its data, its solver and its residuals, in physical units.
+
+    States are (b, C, *grid), coefficient first; float64 in evaluation, the input's dtype is kept.
+    Subclasses set the class attributes, ``fields`` and ``grid``, and declare settings in a frozen
+    ``Config`` dataclass (every PDE has ``n``, the number of grid points along an axis).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    Config: ClassVar[type]
+    order: ClassVar[int | None] = 2  # of accuracy; None where the residual is pointwise, hence exact
+    least_n: ClassVar[int] = 4
+    floor: ClassVar[float] = 1e-9  # largest rms of the own residual on what `solve` returns, over its largest term
+    references: ClassVar[tuple[str, ...]] = ()
+    data_kinds: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
+    latent: bool = False  # whether states have parameters that they do not store
+    published: ClassVar[Mapping[str, Callable[["PDE", Tensor], dict[str, Tensor]]]] = {}
+
+    fields: tuple[Field, ...]
+    grid: Grid
+
+    def __init__(self, config: Any = None):
+        self.config = self.Config() if config is None else config
+        for name, value in vars(self.config).items():
+            if isinstance(value, float) and not isfinite(value):
+                raise UserError(f"{self.name}: {name} = {value} is no finite number; give one")
+        if self.config.n < self.least_n:
+            raise UserError(f"{self.name}: n = {self.config.n} is too small for the stencil; use n >= {self.least_n}")
+        if self.data not in self.data_kinds:
+            raise UnknownName(f"data of {self.name}", self.data, self.data_kinds)
+
+    @property
+    def label(self) -> str:
+        """Name used in every row and path, for instance ``darcy-two_valued-32``: distinguishing settings, n last."""
+        values = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
+        size = values.pop("n")
+        return "-".join([self.name, *self.label_parts(values), str(size)])
+
+    def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """Settings as they appear in the label: those that differ from the default; numbers carry their name."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self.config)}
+        changed = {k: v for k, v in settings.items() if v != defaults[k]}
+        return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in changed.items()]
+
+    @property
+    def data(self) -> str:
+        """What generated states solve; a setting ``data`` where the PDE offers several kinds.
+
+        ``discrete``: the very discrete equation that the own residual checks, as :meth:`solve` does.
+        ``continuous``: the continuous equation, finely and sampled on the grid; the coefficients are the same.
+        ``published``: as the code of the law's paper solves it.
+        """
+        return getattr(self.config, "data", "discrete")
+
+    @property
+    def data_floor(self) -> float:
+        """Largest rms of the own residual on its own data, over its largest term."""
+        return self.floor if self.data == "discrete" else self.truncation_floor()
+
+    def truncation_floor(self) -> float:
+        """:attr:`data_floor` of other than discrete data: what they leave of the own residual, a measured bound."""
+        raise UserError(f"{self.label} offers no {self.data} data")
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Names that :meth:`residual` answers to."""
+        return ("own", *self.published)
+
+    @property
+    def evolves(self) -> bool:
+        """Whether a state is an evolution in time: rows of ``space_time`` fields, or snapshots as channels."""
+        return any(field.role == "space_time" for field in self.fields)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.fields), *self.grid.shape)
+
+    def check(self, state: Tensor) -> Tensor:
+        """Return ``state`` if it is (b, C, *grid) and finite, raise otherwise."""
+        if tuple(state.shape[1:]) != self.shape:
+            raise UserError(
+                f"{self.label}: expected states (b, {', '.join(map(str, self.shape))}), got {tuple(state.shape)}"
+            )
+        if not torch.isfinite(state).all():
+            raise UserError(f"{self.label}: the state holds NaN or infinite values; drop or regenerate it")
+        return state
+
+    def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        """Float64 states (len(indices), C, *grid); sample i depends on (seed, i) alone."""
+        return self.solve(self.draw(indices, seed=seed))
+
+    @abstractmethod
+    def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
+        """States with the coefficient drawn from its law and the solution part zero."""
+
+    @abstractmethod
+    def solve(self, state: Tensor) -> Tensor:
+        """Read the coefficient part, return the full state that meets the discrete equation, whatever ``data`` is."""
+
+    def resimulate(self, state: Tensor, indices: Sequence[int], *, seed: int) -> Tensor:
+        """States with the coefficients of ``state`` (b, C, *grid) and latent parameters drawn anew: the law given both.
+
+        Row i depends on (seed, indices[i]) and on its own state alone. Without latent parameters there is one such
+        state, the solution. Only of discrete data.
+        """
+        if self.data != "discrete":
+            raise UserError(f"{self.label}: no state of {self.data} data is found from its coefficient; use discrete")
+        return self._resimulated(state, indices, seed)
+
+    def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+        return self.solve(state)
+
+    @abstractmethod
+    def terms(self, state: Tensor) -> dict[str, Tensor]:
+        """Signed terms (b, *interior) of left-hand side minus right-hand side; their sum is the residual."""
+
+    @abstractmethod
+    def conditions(self, state: Tensor) -> dict[str, Tensor]:
+        """Residuals (b, m) of boundary, initial and integral conditions, by name."""
+
+    def residual(self, state: Tensor, scheme: str = "own") -> dict[str, Tensor]:
+        """Signed pointwise residual in physical units: ``interior`` and the conditions' parts."""
+        if scheme == "own":
+            return {"interior": sum_terms(self.terms(state)), **self.conditions(state)}
+        if scheme not in self.published:
+            raise UnknownName(f"residual scheme of {self.name}", scheme, self.schemes)
+        return self.published[scheme](self, state)
+
+    @abstractmethod
+    def affine(self) -> bool:
+        """Whether the own residual is affine in the state."""
+
+    def exact_prior(self) -> str | None:
+        """Kind of the exact prior that the law of generated states has: ``gaussian``, ``mixture`` or None."""
+        return "gaussian" if self.affine() else None
+
+    @abstractmethod
+    def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Smooth states and their exact continuous residual on the residual's points (order check)."""
+
+    def refined(self, n: int) -> Self:
+        """The same problem with ``n`` points along an axis; time steps that are no axis of the grid shrink alike."""
+        return type(self)(replace(self.config, n=n))
+
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """Maps of states that leave the law invariant, identity included (exact augmentation)."""
+        return (lambda state: state,)
+
+    def state_factor(self) -> Tensor:
+        """States (k, C, *grid) as generated from each unit vector of the white noise behind the coefficient.
+
+        Only where states are linear in that noise, hence Gaussian with mean zero.
+        """
+        raise UserError(f"{self.label} has no Gaussian coefficient law: it has no exact prior; train a network prior")
+
+    def mixture(self) -> tuple[Tensor, Tensor, float]:
+        """Means (K, C, *grid), weights (K,) and width of the Gaussian mixture that generated states follow exactly."""
+        raise UserError(f"{self.label} is not generated by a Gaussian mixture: it has no exact mixture prior")
+
+    def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
+        """Hard constraints that all states with the coefficient part of ``state`` (b, C, *grid) meet."""
+        return ()
+
+    def two_valued(self, state: Tensor) -> Tensor:
+        """State with two-valued coefficients thresholded at the middle of their levels."""
+        out = state.clone()
+        for channel, field in enumerate(self.fields):
+            if field.levels:
+                low, high = min(field.levels), max(field.levels)
+                is_high = state[:, channel] >= (low + high) / 2
+                out[:, channel] = torch.where(is_high, state.new_tensor(high), state.new_tensor(low))
+        return out
+
+    def role_mask(self, role: Role) -> Tensor:
+        """(C, *grid) bool: the entries that are coefficient or solution."""
+        mask = torch.zeros(self.shape, dtype=torch.bool)
+        for channel, field in enumerate(self.fields):
+            if field.role == "space_time":
+                mask[channel, 0] = role == "coefficient"
+                mask[channel, 1:] = role == "solution"
+            else:
+                mask[channel] = field.role == role
+        return mask
+
+    @cached_property
+    def n_points(self) -> int:
+        return prod(self.grid.shape)
+
+
+def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
+    """Sum of the terms of an equation: its residual."""
+    return torch.stack(list(terms.values())).sum(0)

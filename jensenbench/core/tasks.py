@@ -1,0 +1,113 @@
+"""Tasks: what is observed of a state, how much of it, and with which noise."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jensenbench.core.constraints import Constraint
+from jensenbench.core.masks import PLACES, conserved, refusal
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import PDE, Role
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.numerics.random import seed_of
+
+_SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on other grids
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which share of the coefficient and of the solution is observed, at random points, with which noise.
+
+    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std. ``place``, one of
+    :data:`~jensenbench.core.masks.PLACES`, is observed wholly. ``laws``: the integrals that states keep are hard constraints.
+    """
+
+    name: str
+    coefficient: float = 0.0
+    solution: float = 0.0
+    noise_std: float = 0.0
+    place: str = ""
+    laws: bool = False
+
+    def __post_init__(self) -> None:
+        if self.place and self.place not in PLACES:
+            raise UnknownName(f"place of task {self.name!r}", self.place, PLACES)
+        if self.laws and (self.place != "initial" or self.noise_std):
+            raise UserError(f"task {self.name!r}: kept integrals follow from exact initial data; use noise_std = 0")
+        if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
+            raise UserError(
+                f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]"
+            )
+        if self.noise_std < 0:
+            raise UserError(f"task {self.name!r}: noise_std = {self.noise_std} is negative")
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}_noise{self.noise_std:g}" if self.noise_std else self.name
+
+    @property
+    def observes(self) -> bool:
+        return self.coefficient > 0 or self.solution > 0 or bool(self.place)
+
+    def knows(self, role: Role) -> bool:
+        """Whether all entries of a role are observed."""
+        return getattr(self, role) == 1 or (role == "coefficient" and self.place == "initial")
+
+    def refusal(self, pde: PDE) -> str | None:
+        """Why this PDE has no such task, None if it has."""
+        return refusal(pde, self.place, laws=self.laws) if self.place else None
+
+    def constraints(self, pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
+        """Hard constraints besides the data, of states with the coefficient part of ``state`` (b, C, *grid)."""
+        return conserved(pde, state) if self.laws else ()
+
+    def mask(self, pde: PDE, *, seed: int, index: int) -> Tensor:
+        """(C, *grid) bool mask of one instance, a function of (seed, task, index) alone."""
+        stream = _stream(seed, self.label, index, "mask")
+        shares: dict[Role, float] = {"coefficient": self.coefficient, "solution": self.solution}
+        mask = torch.zeros(pde.shape, dtype=torch.bool)
+        for role, share in shares.items():
+            entries = pde.role_mask(role).flatten().nonzero().flatten()
+            count = min(len(entries), max(1, round(share * len(entries)))) if share else 0
+            chosen = stream.choice(len(entries), count, replace=False)
+            mask.view(-1)[entries[torch.as_tensor(np.sort(chosen))]] = True
+        return mask | PLACES[self.place](pde, stream) if self.place else mask
+
+    def observe(self, state: Tensor, pde: PDE, field_std: Tensor, *, seed: int, index: int) -> MaskObservation:
+        """Data of one state (C, *grid), as an observation of batch size one."""
+        mask = self.mask(pde, seed=seed, index=index)
+        noise = torch.as_tensor(_stream(seed, self.label, index, "noise").standard_normal(pde.shape))
+        spread = self.noise_std * field_std.reshape(-1, *[1] * len(pde.grid.shape))
+        values = torch.where(mask, state + spread * noise, torch.zeros_like(state))
+        return MaskObservation(mask[None], values[None], self.noise_std)
+
+
+def _stream(seed: int, *key: object) -> np.random.Generator:
+    return np.random.default_rng(seed_of((seed, *key)))
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("unconditional"),
+        Task("forward", coefficient=1),
+        Task("inverse", solution=1),
+        Task("forward_sparse", coefficient=_SPARSE),
+        Task("inverse_sparse", solution=_SPARSE),
+        Task("reconstruction_3", coefficient=_SPARSE, solution=_SPARSE),
+        Task("reconstruction_30", coefficient=0.3, solution=0.3),
+        Task("sensors", place="sensors"),
+        Task("initial", place="initial"),
+        Task("boundary", place="boundary"),
+        Task("mass", place="initial", laws=True),
+    )
+}
+
+
+def find_task(name: str, *, noise_std: float = 0.0) -> Task:
+    """A task of the suite by name, with observation noise."""
+    if name not in TASKS:
+        raise UnknownName("task", name, TASKS)
+    return replace(TASKS[name], noise_std=noise_std)

@@ -1,0 +1,209 @@
+"""Darcy states of any file: order of the arrays, grid, orientation, face rule and source, found from the states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jensenbench.core.pde import PDE
+from jensenbench.data.formats.arrays import check_array, check_pair
+from jensenbench.data.formats.conventions import Imported, Settings
+from jensenbench.data.formats.readings import SOURCE_MARGIN, first_states, outliers
+from jensenbench.errors import UserError
+from jensenbench.plugins.registry import make_pde
+
+LAWS = ("two_valued", "lognormal")
+FACES = ("arithmetic", "harmonic")
+EDGE_MARGIN = 0.45  # spacings; jumps of the coefficient bend the solution near the edge
+BEND = 8  # over n: what the curvature of the solution adds on coarse grids
+GRIDS = {  # distances of the edges from the first and the last points, in spacings
+    (0.0, 0.0): ("node", "all edges on it"),
+    (0.0, 1.0): ("left_closed", "first row and column on the boundary, last inside"),
+    (0.5, 0.5): ("cell", "edges half a spacing outside: cell centres"),
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format says of its Darcy states.
+
+    Attributes:
+        law: of the coefficient, ``two_valued`` or ``lognormal``.
+        levels: values that stored 0 and 1 stand for.
+        source: right-hand side, None if the format does not say; another one in the states is refused.
+        turned: whether the solution is stored transposed.
+        grid: kind of its axes.
+    """
+
+    law: str = "two_valued"
+    levels: tuple[float, float] | None = None
+    source: float | None = None
+    turned: bool = False
+    grid: str = "node"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of a file.
+
+    Attributes:
+        pde: the PDE with this reading's settings.
+        transposed: whether the solution's axes are exchanged.
+        source: the source term that fits the states best.
+        residual: rms of the own interior residual, over the source.
+        misfit: relative L2 distance of the re-solved solution from the stored one, mean over states.
+    """
+
+    pde: PDE
+    transposed: bool
+    source: float
+    residual: float
+    misfit: float
+
+    def describe(self) -> str:
+        orientation = "transposed" if self.transposed else "as stored"
+        return (
+            f"solution {orientation}, {self.pde.config.faces} faces: source {self.source:.4g}, "
+            f"residual rms {self.residual:.3g} x source, re-solved solution off by {100 * self.misfit:.3g} %"
+        )
+
+
+def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, format: Format) -> Imported:
+    """States of two arrays (N, n, n), coefficient and solution as the format orders and names them.
+
+    ``settings`` of the caller are kept, the others found.
+    """
+    first, second = ((key, check_array(file, key, array, ndim=3)) for key, array in arrays.items())
+    check_pair(file, first, second)
+    if settings.get("n", first[1].shape[1]) != first[1].shape[1]:
+        raise UserError(f"{file} holds states of {first[1].shape[1]}² points, the settings ask for n = {settings['n']}")
+    swapped = _swapped(first[1], second[1], format)
+    (name, stored), (other, values) = (second, first) if swapped else (first, second)
+    coefficient, levels = _coefficient(file, stored, settings, format)
+    solution = torch.from_numpy(values)
+    kind, edges = grid_kind(file, solution)
+    fixed = {"n": solution.shape[-1], "law": format.law, "grid": kind, **levels, **settings}
+    candidates = calibrate(fixed, coefficient, solution, format.source)
+    best = candidates[0]
+    _check_source(file, best, format)
+    states = torch.stack([coefficient, solution.mT if best.transposed else solution], 1)
+    note = ": channels swapped against the format" if swapped else ""
+    shifted = "" if kind == format.grid else f", against the format, whose grid is {format.grid}"
+    chosen = "chosen" if best.transposed == format.turned else "chosen (against the format)"
+    return Imported(
+        best.pde,
+        states,
+        (
+            f"coefficient {name!r}, solution {other!r}{note}",
+            "coefficient values " + " and ".join(f"{value:g}" for value in levels.values()) if levels else "lognormal",
+            f"{kind} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}{shifted}",
+            *(f"{chosen if candidate is best else 'refused'}: {candidate.describe()}" for candidate in candidates),
+            outliers(best.pde, states),
+        ),
+    )
+
+
+def grid_kind(file: Path, solution: Tensor) -> tuple[str, str]:
+    """Grid on which the solution (N, n, n) vanishes at the edges, found by extrapolating it there, in words too.
+
+    Raises:
+        UserError: it does not vanish at the ends of any such grid.
+    """
+    near, far = _edge_distance(solution, 0, 1), _edge_distance(solution, -1, -2)
+    nearest = min(GRIDS, key=lambda ends: max(abs(ends[0] - near), abs(ends[1] - far)))
+    if max(abs(nearest[0] - near), abs(nearest[1] - far)) > max(EDGE_MARGIN, BEND / solution.shape[-1]):
+        raise UserError(
+            f"{file}: the solution does not vanish near its edges (extrapolated, {near:.2g} and {far:.2g} spacings "
+            "outside): no grid of nodes, cells or left-closed; check the keys and --pde"
+        )
+    return GRIDS[nearest]
+
+
+def calibrate(
+    settings: Settings, coefficient: Tensor, solution: Tensor, published: float | None
+) -> tuple[Candidate, ...]:
+    """Readings by orientation and face rule, the smallest residual first.
+
+    The discrete solution is linear in the source: the value that fits is the least-squares fit of the solution
+    that the scheme finds for each coefficient to the stored one. A published or given one is kept.
+    """
+    a, u = (first_states(field[:, None])[:, 0] for field in (coefficient, solution))
+    candidates = []
+    for rule in (settings["faces"],) if "faces" in settings else FACES:
+        unit = make_pde("darcy", {**settings, "faces": rule, "source": 1.0})
+        response = unit.solve(torch.stack([a, torch.zeros_like(a)], 1))[:, 1]
+        for transposed in (False, True):
+            oriented = u.mT if transposed else u
+            fitted = _round(float((response * oriented).sum() / response.square().sum()))
+            source = settings.get("source", fitted if published is None else published)
+            pde = make_pde("darcy", {**settings, "faces": rule, "source": source})
+            candidates.append(_candidate(pde, transposed, fitted, torch.stack([a, oriented], 1), response))
+    return tuple(sorted(candidates, key=lambda candidate: candidate.residual))
+
+
+def two_values(array: NDArray) -> tuple[float, float] | None:
+    """Both values of a two-valued array, None for any other."""
+    values = np.unique(array.round(6))  # float32 and scaling leave digits behind
+    return (float(values[0]), float(values[1])) if len(values) == 2 else None
+
+
+def _swapped(first: NDArray, second: NDArray, format: Format) -> bool:
+    """Whether the second array looks like a coefficient and the first does not."""
+    if format.law == "two_valued":
+        return two_values(first) is None and two_values(second) is not None
+    return bool((first <= 0).any() and (second > 0).all()) or _edge_share(first) < 0.5 < _edge_share(second)
+
+
+def _edge_share(array: NDArray) -> float:
+    """Median size on the first row over that of the middle row."""
+    return float(np.median(np.abs(array[:, 0])) / np.median(np.abs(array[:, array.shape[1] // 2])))
+
+
+def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format) -> tuple[Tensor, Mapping[str, float]]:
+    if format.law == "lognormal":
+        if not (array > 0).all():
+            raise UserError(f"{file}: the coefficient is not positive everywhere: check the keys and --pde")
+        return torch.from_numpy(array), {}
+    stored = two_values(array)
+    if stored is None:
+        raise UserError(f"{file}: no array is two-valued; this format's Darcy coefficient is")
+    low, high = format.levels if format.levels and stored == (0.0, 1.0) else stored
+    low, high = settings.get("low", low), settings.get("high", high)
+    if low <= 0:
+        raise UserError(f"{file}: the coefficient takes the value {low:g}, not positive: check keys and scale")
+    return torch.from_numpy(np.where(array > sum(stored) / 2, high, low)), {"low": low, "high": high}
+
+
+def _check_source(file: Path, best: Candidate, format: Format) -> None:
+    wanted = best.pde.config.source if format.source is not None else best.source
+    if abs(best.source / wanted - 1) > SOURCE_MARGIN:
+        raise UserError(
+            f"{file}: the states ask for the source {best.source:g}, not {wanted:g} as expected; {best.describe()}; "
+            "rescale the solution, or name another `source` in the settings"
+        )
+
+
+def _edge_distance(solution: Tensor, outer: int, inner: int) -> float:
+    """Spacings from the outer rows and columns to where a line through them and the inner ones vanishes.
+
+    The median over all points, for the sake of outliers and of jumps of the coefficient.
+    """
+    ends, next_ones = (torch.cat([solution[:, i], solution[..., i]]) for i in (outer, inner))
+    distance = float((ends / (next_ones - ends)).nanmedian())
+    return distance if distance >= 0 else float("inf")
+
+
+def _candidate(pde: PDE, transposed: bool, source: float, states: Tensor, response: Tensor) -> Candidate:
+    residual = pde.residual(states)["interior"].square().mean().sqrt() / abs(pde.config.source)
+    solved = pde.config.source * response
+    distance = (solved - states[:, 1]).flatten(1).norm(dim=1) / states[:, 1].flatten(1).norm(dim=1)
+    return Candidate(pde, transposed, source, float(residual), float(distance.mean()))
+
+
+def _round(value: float) -> float:
+    """Four significant digits: the source goes into labels and digests."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,45 @@
+"""Observations of data: drawn once from the states of a data file, stored, read by every method."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import PDE
+from jensenbench.core.tasks import Task
+from jensenbench.data.dataset import Dataset
+from jensenbench.io.files import open_hdf5
+
+ALIKE = 64  # re-simulated states of an instance
+START = 40_000_000  # of their sample indices, after those of all splits
+
+
+def look_at(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
+    """Data of states (I, C, *grid); masks and noise are those of the indices from ``first`` on."""
+    parts = [
+        task.observe(state, dataset.pde, dataset.field_std, seed=seed, index=first + index)
+        for index, state in enumerate(states)
+    ]
+    mask, values = (torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "values"))
+    return MaskObservation(mask, values, task.noise_std)
+
+
+def alike(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
+    """(I, ALIKE, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
+    rows = [
+        pde.resimulate(state.expand(ALIKE, *state.shape), range(START + i * ALIKE, START + (i + 1) * ALIKE), seed=seed)
+        for i, state in enumerate(truth)
+    ]
+    return torch.stack(rows)
+
+
+def load_observation(path: Path, task: str) -> MaskObservation:
+    """Stored observation of all instances (I, C, *grid) of a task."""
+    with open_hdf5(path) as file:
+        group: Any = file[task]
+        mask = torch.from_numpy(np.asarray(group["mask"])).bool()
+        values = torch.from_numpy(np.asarray(group["values"]))
+        return MaskObservation(mask, values, float(group.attrs["noise_std"]))

@@ -1,0 +1,98 @@
+"""Files of the suite: where they lie, how they are written so that a killed job leaves nothing half-written."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+
+from jensenbench.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file and move it into place."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Create an HDF5 file through ``fill`` and move it into place."""
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        fill(file)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open for reading; a missing, truncated or foreign file is one clear error."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run the stage that makes it")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path} is truncated or not HDF5 ({error}); delete it and run its stage again") from error
+    with file:
+        yield file
+
+
+def read_split(path: Path, split: str, *, count: int | None = None) -> np.ndarray:
+    """States (N, C, *grid) of one split of a data file, float64; refuses NaN and too few states."""
+    with open_hdf5(path) as file:
+        if split not in file:
+            raise UserError(f"{path} has no split {split!r}; it holds {sorted(file)}")
+        states = np.asarray(file[split], dtype=np.float64)[:count]
+    if count is not None and len(states) < count:
+        raise UserError(f"{path} holds {len(states)} {split} states, {count} were asked for; generate more")
+    if not np.isfinite(states).all():
+        bad = int((~np.isfinite(states)).reshape(len(states), -1).any(1).sum())
+        raise UserError(
+            f"{path}: {bad} of {len(states)} {split} states hold NaN or infinite values; regenerate the file"
+        )
+    return states
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a file's root as plain Python values."""
+    with open_hdf5(path) as file:
+        return plain(file.attrs)
+
+
+def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """HDF5 attributes as plain Python values; arrays stay arrays."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
+
+
+def canonical_json(value: Mapping[str, Any] | list[Any]) -> str:
+    """JSON text that equal values share."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML or JSON mapping from a file."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the configuration {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a mapping of settings, found {type(content).__name__}")
+    return content

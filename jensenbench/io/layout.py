@@ -1,0 +1,48 @@
+"""Paths of a tier below ``results/{tier}``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+POSTERIORS = Path("results/published/posteriors")  # reference posteriors, below the root
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one tier below ``results/{tier}``; the workflow's rules use the same patterns."""
+
+    root: Path
+
+    def data(self, pde: str) -> Path:
+        return self.root / "data" / f"{pde}.h5"
+
+    def observations(self, pde: str) -> Path:
+        return self.root / "observations" / f"{pde}.h5"
+
+    def prior(self, pde: str, prior: str, seed: int) -> Path:
+        return self.root / "priors" / pde / prior / f"{seed}.safetensors"
+
+    def training(self, pde: str, prior: str, seed: int) -> Path:
+        """Undeclared folder of resumable training state."""
+        return self.root / "training" / pde / prior / str(seed)
+
+    def pairs(self, pde: str, prior: str, digest: str, seed: int) -> Path:
+        """Index of the teacher pairs of one setting; the shards lie beside it."""
+        return self.root / "pairs" / pde / prior / digest / str(seed) / "pairs.json"
+
+    def fit(self, pde: str, prior: str, method: str, digest: str, seed: int) -> Path:
+        return self.root / "fits" / pde / prior / method / digest / str(seed) / "module.safetensors"
+
+    def fitting(self, pde: str, prior: str, method: str, digest: str, seed: int) -> Path:
+        """Undeclared folder of a fit's resumable state."""
+        return self.fit(pde, prior, method, digest, seed).with_name("state")
+
+    def samples(self, pde: str, prior: str, method: str, variant: str, seed: int) -> Path:
+        return self.root / "samples" / pde / prior / method / variant / f"{seed}.h5"
+
+    def tuning(self, pde: str, prior: str, method: str, variant: str, seed: int) -> Path:
+        """Folder of the runs, metrics and timings of one cell's trials."""
+        return self.root / "tuning" / pde / prior / method / variant / str(seed)
+
+    def evaluation(self, pde: str, prior: str, seed: int) -> Path:
+        """Folder of the runs, metrics and timings of one (pde, prior, seed)."""
+        return self.root / "evaluation" / pde / prior / str(seed)

@@ -1,0 +1,36 @@
+"""Estimator (b): the exact posterior of N states, for any residual."""
+
+import torch
+from torch import Tensor
+
+from jensenbench.jensen.estimate import Found, square, unknown
+from jensenbench.jensen.residual import InteriorResidual
+from jensenbench.priors.empirical import EmpiricalPrior, effective_states
+
+
+def empirical_gap(
+    residual: InteriorResidual,
+    law: EmpiricalPrior,
+    x: Tensor,
+    sigma: Tensor | float,
+    *,
+    trained: Tensor | None = None,
+) -> Found:
+    """The gap at states x (n, C, *grid), exact for the law of these N states, not for the one they were drawn from.
+
+    Args:
+        sigma: noise level of each state (n,), or of all.
+        trained: R(D(x)) (n, m) of a trained prior; its difference from R at this law's posterior mean is ``network``.
+    """
+    weights, size = law.weights(x, sigma), x[0].numel()
+
+    def parts(states: Tensor) -> Tensor:
+        values = residual(states)
+        return torch.cat([states.flatten(1), square(values)[:, None], values], 1)
+
+    means = law.average(weights, parts)
+    at_mean, total, expected = residual(means[:, :size].reshape(x.shape)), means[:, size], means[:, size + 1 :]
+    denoised = square(at_mean)
+    network = unknown(x) if trained is None else square(trained - at_mean)
+    ess = effective_states(weights)
+    return Found(square(expected - at_mean), denoised, total, total - denoised, network, ess)

@@ -1,0 +1,61 @@
+"""Networks behind trained priors. A backbone maps (x, noise label) to an output of x's shape.
+
+One file a network; each is a module class, called with (channels, grid shape, settings), and a frozen dataclass of
+settings. The last layer starts at (almost) zero, so that an untrained prior is the best linear denoiser.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from jensenbench.errors import UnknownName
+from jensenbench.priors.backbones.edm_unet import EDMUNet, EDMUNetSettings
+from jensenbench.priors.backbones.fno import FNO, FNOSettings
+from jensenbench.priors.backbones.mlp import MLP, MLPSettings
+from jensenbench.priors.backbones.spectral import SpectralNetwork, SpectralSettings
+from jensenbench.priors.backbones.unet import UNet, UNetSettings
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network class, called with (channels, shape, settings), and its default settings."""
+
+    build: Callable[[int, Sequence[int], Any], nn.Module]
+    settings: Any
+
+
+BACKBONES: dict[str, Backbone] = {
+    "unet": Backbone(UNet, UNetSettings()),
+    "spectral": Backbone(SpectralNetwork, SpectralSettings()),
+    "fno": Backbone(FNO, FNOSettings()),
+    "mlp": Backbone(MLP, MLPSettings()),
+    "edm_unet": Backbone(EDMUNet, EDMUNetSettings()),
+}
+
+
+def find_backbone(name: str) -> Backbone:
+    """A backbone by name."""
+    if name not in BACKBONES:
+        raise UnknownName("backbone", name, BACKBONES)
+    return BACKBONES[name]
+
+
+def build_backbone(name: str, channels: int, shape: Sequence[int], settings: Any = None) -> nn.Module:
+    """A network for states (channels, *shape); ``settings`` is the backbone's dataclass, its default if None."""
+    backbone = find_backbone(name)
+    return backbone.build(channels, shape, backbone.settings if settings is None else settings)
+
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "EDMUNetSettings",
+    "FNOSettings",
+    "MLPSettings",
+    "SpectralSettings",
+    "UNetSettings",
+    "build_backbone",
+    "find_backbone",
+]

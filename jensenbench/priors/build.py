@@ -1,0 +1,124 @@
+"""Priors built from data: the exact one of the law that generated them, or of the states; or a trained network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jensenbench.core.codec import Codec
+from jensenbench.core.settings import configure
+from jensenbench.data.dataset import Dataset
+from jensenbench.errors import UnknownName, UserError
+from jensenbench.priors.empirical import EmpiricalPrior
+from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.io import BuiltPrior
+from jensenbench.priors.mixture import MixturePrior
+from jensenbench.priors.training import Quality, Trainer, TrainingData, parse_settings
+
+
+@dataclass(frozen=True)
+class GaussianSettings:
+    """Settings of an exact Gaussian prior: the codec's power."""
+
+    power: int = 1
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """Settings of an exact mixture prior: the codec's power, which must be 0 to keep the components isotropic."""
+
+    power: int = 0
+
+
+@dataclass(frozen=True)
+class EmpiricalSettings:
+    """Settings of the exact prior of the training states themselves: the codec's power."""
+
+    power: int = 1
+
+
+EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings, "empirical": EmpiricalSettings}
+
+
+def build_prior(
+    kind: str,
+    settings: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    seed: int,
+    state_dir: Path,
+    device: torch.device | str = "cpu",
+    label: str = "prior",
+    quality: Quality | None = None,
+    guard: Callable[[], None] | None = None,
+) -> tuple[BuiltPrior, Trainer | None]:
+    """Build or train a prior of a data file's PDE.
+
+    Args:
+        kind: ``gaussian``, ``mixture``, ``empirical`` or ``network``.
+        settings: entry of the config, with or without ``kind``.
+        state_dir: folder of resumable training state.
+        quality, guard: of a training, see :class:`Trainer`.
+
+    Returns the prior and, where it was trained, the trainer that holds the resumable state.
+    """
+    settings = {key: value for key, value in settings.items() if key != "kind"}
+    if kind in EXACT_SETTINGS:
+        return _build_exact(kind, settings, dataset), None
+    if kind == "network":
+        trainer = _make_trainer(
+            settings, dataset, seed=seed, state_dir=state_dir, device=torch.device(device), label=label,
+            quality=quality, guard=guard,
+        )  # fmt: skip
+        prior = trainer.run()
+        chosen = {
+            **asdict(trainer.settings),
+            "backbone_settings": asdict(trainer.backbone),
+            "precision": prior.precision,
+            "sigma_data": prior.sigma_data,
+        }
+        return BuiltPrior(prior, trainer.data.codec, chosen), trainer
+    raise UnknownName("kind of prior that is built from data", kind, (*EXACT_SETTINGS, "network"))
+
+
+def _build_exact(kind: str, settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
+    chosen = configure(f"{kind} prior setting", EXACT_SETTINGS[kind](), settings)
+    if dataset.source != "generated" and kind != "empirical":
+        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+    denoiser, codec = _BUILDERS[kind](dataset, chosen)
+    return BuiltPrior(denoiser, codec, asdict(chosen))
+
+
+def _build_gaussian(dataset: Dataset, chosen: GaussianSettings) -> tuple[GaussianPrior, Codec]:
+    codec = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
+    return GaussianPrior.of_pde(dataset.pde, codec), codec
+
+
+def _build_mixture(dataset: Dataset, chosen: MixtureSettings) -> tuple[MixturePrior, Codec]:
+    fitted = Codec.fit(dataset.pde, dataset.split("train"), power=chosen.power)
+    one_scale = [max(fitted.scale)] * len(fitted.scale)
+    codec = Codec(dataset.pde, shift=fitted.shift, scale=one_scale, power=chosen.power)
+    return MixturePrior.of_pde(dataset.pde, codec), codec
+
+
+def _build_empirical(dataset: Dataset, chosen: EmpiricalSettings) -> tuple[EmpiricalPrior, Codec]:
+    states = dataset.split("train")
+    codec = Codec.fit(dataset.pde, states, power=chosen.power)
+    return EmpiricalPrior(codec.encode(states.double())), codec
+
+
+_BUILDERS: Mapping[str, Callable[..., tuple[GaussianPrior | MixturePrior | EmpiricalPrior, Codec]]] = {
+    "gaussian": _build_gaussian,
+    "mixture": _build_mixture,
+    "empirical": _build_empirical,
+}
+
+
+def _make_trainer(settings: Mapping[str, Any], dataset: Dataset, **options: Any) -> Trainer:
+    training, backbone = parse_settings(settings)
+    states = dataset.split("train")
+    codec = Codec.fit(dataset.pde, states, power=training.power)
+    data = TrainingData(dataset.pde, codec, states, dataset.split("validation"), dataset.digest)
+    return Trainer(training, backbone, data, **options)

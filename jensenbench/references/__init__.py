@@ -1,1 +1,0 @@
-"""Reference posteriors of nonlinear problems: Markov chains in the white noise behind the coefficient."""

@@ -1,0 +1,290 @@
+"""Reports: what a table may say in bold, what it must not hide, and that equal inputs give equal bytes."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jensenbench.errors import UserError
+from jensenbench.evaluation.statistics import tied
+from jensenbench.reporting import style
+from jensenbench.reporting.figures import maps
+from jensenbench.reporting.figures import samples as figures
+from jensenbench.reporting.pages import cost, tables
+from jensenbench.reporting.render import Row, Table, frame, latex, markdown
+from jensenbench.reporting.results import load_results
+from jensenbench.reporting.summary import Group
+from jensenbench.stages import report
+from tests.support.synthetic_results import DRAWS, ENTRIES, INSTANCES, TASKS, Entry, build
+
+
+def results_of(path: Path, **settings):
+    return load_results(*build(path, **settings))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return results_of(tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture(scope="module")
+def made(results) -> dict[str, Table]:
+    return {table.key: table for table in tables.all_tables(results)}
+
+
+def rows_of(made: dict[str, Table], key: str, block: int = 0) -> dict[str, Row]:
+    table = next(table for name, table in made.items() if name.startswith(key))
+    return {f"{row.method}/{row.variant}": row for row in table.blocks[block].rows}
+
+
+def bold(made: dict[str, Table], key: str, metric: str, block: int = 0) -> set[str]:
+    return {name for name, row in rows_of(made, key, block).items() if metric in row.cells and row.cells[metric].bold}
+
+
+FORWARD = "2_poisson-12_network-p1_forward"
+RECONSTRUCTION = "2_poisson-12_network-p1_reconstruction_30"
+GENERATION = "1_poisson-12_network-p1_unconditional"
+
+
+def test_bold_is_the_tied_set_of_all_methods(results, made):
+    group = Group(results, "poisson-12", "network-p1", "forward")
+    ran = [c for c in group.candidates if not c.control and c.status == "ok"]
+    expected = tied({c.name: np.log(group.values(c, "crps") + 1e-12) for c in ran})
+    assert bold(made, FORWARD, "crps") == expected == {"diffusionpde/corrected"}
+
+
+def test_methods_that_differ_by_less_than_their_noise_are_bold_together(tmp_path):
+    close = (Entry("dps", "corrected", 0.100), Entry("dps", "published", 0.1001), Entry("edm", "heun", 0.2))
+    made = {table.key: table for table in tables.all_tables(results_of(tmp_path, entries=close))}
+    assert bold(made, FORWARD, "crps") == {"dps/corrected", "dps/published"}
+    assert "edm/heun" not in bold(made, GENERATION, "sliced_w2")
+
+
+def test_controls_are_in_italics_and_never_bold_though_they_are_best(made):
+    for table in made.values():
+        for block in table.blocks:
+            controls = [row for row in block.rows if row.control]
+            assert controls
+            assert all(row.rank is None and not any(cell.bold for cell in row.cells.values()) for row in controls)
+    assert "| *posterior draw* | *0.00" in markdown(next(iter(made.values())))
+
+
+def test_failures_have_the_worst_rank_and_say_why(made):
+    rows = rows_of(made, RECONSTRUCTION)
+    failed = rows["dps/published"]
+    methods = [row for row in rows.values() if not row.control and row.status != "skipped"]
+    assert failed.rank == len(methods) == max(row.rank for row in methods)
+    assert sum(row.rank == failed.rank for row in methods) == 1
+    text = markdown(made[RECONSTRUCTION])
+    assert "diverged: NaN at step 3 \\| sigma 0.2" in text
+    assert "skipped: cannot use observations" in text
+    assert not any(cell.bold for cell in failed.cells.values())
+
+
+def test_one_failed_seed_of_three_costs_the_rank_but_keeps_the_numbers(tmp_path):
+    found = results_of(tmp_path, seeds=(0, 1, 2))
+    chosen = (
+        (found.runs["variant"] == "corrected") & (found.runs["method"] == "diffusionpde") & (found.runs["seed"] == 1)
+    )
+    found.runs.loc[chosen, ["status", "reason"]] = ["over_budget", "more than 100 evaluations"]
+    lost = set(found.runs.loc[chosen, "run_id"])
+    left = dataclasses.replace(found, metrics=found.metrics[~found.metrics["run_id"].isin(lost)])
+    made = {table.key: table for table in tables.all_tables(left)}
+    row = rows_of(made, FORWARD)["diffusionpde/corrected"]
+    assert row.rank == 3
+    assert "1 of 3 seeds: more than 100 evaluations" in row.reason
+    assert (row.cells["crps"].n_ok, row.cells["crps"].n) == (2 * INSTANCES, 3 * INSTANCES)
+    assert not row.cells["crps"].bold
+
+
+def test_single_draws_are_shown_but_never_bold(made):
+    rows = rows_of(made, FORWARD)
+    assert rows["diffusionpde/corrected"].cells["rel_l2/u"].n_ok == INSTANCES
+    assert bold(made, FORWARD, "rel_l2/u") == set()
+    assert bold(made, FORWARD, "rel_l2_mean/u")
+
+
+def test_only_unknown_fields_have_columns(made):
+    assert [name for name in made[FORWARD].columns if name.startswith("rel_l2_mean")] == ["rel_l2_mean/u"]
+    assert [name for name in made[RECONSTRUCTION].columns if name.startswith("rel_l2_mean")] == [
+        "rel_l2_mean/f",
+        "rel_l2_mean/u",
+    ]
+
+
+def test_the_service_has_a_block_of_its_own_ranking(made):
+    solved = rows_of(made, FORWARD, block=1)
+    assert made[FORWARD].blocks[1].title == "+ solve"
+    assert solved["dps/corrected"].cells["crps"].value < rows_of(made, FORWARD)["dps/corrected"].cells["crps"].value
+    assert bold(made, FORWARD, "crps", block=1) == {"diffusionpde/corrected"}
+
+
+@pytest.mark.parametrize(("factor", "word"), [(0.1, " beats "), (0.5, " is tied with "), (2.0, " loses to ")])
+def test_the_first_line_below_says_whether_solving_beats_residual_aware_methods(tmp_path, factor, word):
+    entries = [Entry(e.method, e.variant, e.error, e.status, e.residual_calls, solved=factor) for e in ENTRIES]
+    group = Group(results_of(tmp_path, entries=entries), "poisson-12", "network-p1", "forward")
+    assert word in tables.verdict(group)
+
+
+@pytest.mark.parametrize(("solved", "newton"), [(2.0, 0.1), (0.1, 0.2), (2.0, 3.0)])
+def test_the_verdict_names_every_service_and_those_that_win_first(tmp_path, solved, newton):
+    entries = [
+        Entry(e.method, e.variant, e.error, e.status, e.residual_calls, solved=solved, newton=newton) for e in ENTRIES
+    ]
+    text = tables.verdict(Group(results_of(tmp_path, entries=entries), "poisson-12", "network-p1", "forward"))
+    parts = text.split("; ")
+    assert sum(title in text for title in ("+ solve", "+ newton, 1 step")) == 2
+    assert "+ newton, 3 steps" not in text
+    assert [" beats " in part for part in parts[1:]] == sorted(
+        (factor < 0.5 for factor in (solved, newton)), reverse=True
+    )
+    assert ("+ newton, 1 step" if newton < 0.5 < solved else "+ solve") in parts[1]
+
+
+def test_linear_solves_that_stopped_are_told(made):
+    assert any("stopped at its cap" in note and "`dps/corrected` 3" in note for note in made[FORWARD].notes)
+
+
+def test_without_a_residual_aware_method_there_is_no_verdict(tmp_path):
+    plain = results_of(tmp_path, entries=[e for e in ENTRIES if not e.residual_calls])
+    assert "no comparison, no residual-aware method" in tables.verdict(
+        Group(plain, "poisson-12", "network-p1", "forward")
+    )
+
+
+def test_residuals_at_the_floor_are_marked_and_count_as_equal(made):
+    solved = rows_of(made, FORWARD, block=1)
+    cells = [row.cells["residual_rel"] for row in solved.values() if "residual_rel" in row.cells]
+    assert all(cell.mark.startswith("≤") for cell in cells)
+    assert len(bold(made, FORWARD, "residual_rel", block=1)) == 3
+
+
+def test_residuals_of_data_that_miss_their_equation_are_meaningless(tmp_path):
+    made = {table.key: table for table in tables.all_tables(results_of(tmp_path, floor=0.3))}
+    text = markdown(made[FORWARD])
+    assert "residual (meaningless †)" in text
+    assert "† Meaningless: the data themselves (generated) have a residual of 0.300" in text
+    assert bold(made, FORWARD, "residual_rel") == set()
+    assert bold(made, FORWARD, "crps") == {"diffusionpde/corrected"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "seeds", "said"),
+    [
+        ("network", (0,), "*conditional on this trained prior*"),
+        ("gaussian", (0,), "Exact prior"),
+        ("network", (0, 1, 2), "3 seeds crossed"),
+    ],
+)
+def test_the_header_says_what_the_intervals_are_over(tmp_path, kind, seeds, said):
+    found = results_of(tmp_path, kind=kind, seeds=seeds)
+    made = list(tables.all_tables(found))
+    assert all(said in table.header for table in made)
+    assert any(table.key.startswith("4_") for table in made) == (kind == "gaussian")
+
+
+def test_csv_and_latex_hold_what_the_page_shows(made):
+    table = made[RECONSTRUCTION]
+    lines = frame(table)
+    assert len(lines) == sum(len(block.rows) for block in table.blocks) * len(table.columns)
+    assert {"value", "low", "high", "n_ok", "n", "bold", "mark", "rank", "status", "reason"} <= set(lines)
+    text = latex(table)
+    assert text.count("\\textbf") == sum(
+        cell.bold for block in table.blocks for row in block.rows for cell in row.cells.values()
+    )
+    assert text.count("{") == text.count("}")
+
+
+def test_the_page_holds_no_seconds_hosts_or_dates_and_depends_on_nothing_else(tmp_path):
+    pages = []
+    for folder, seconds in (("a", 1.0), ("b", 777.0)):
+        found = results_of(tmp_path / folder, seconds=seconds)
+        pages.append(tables.page(found, list(tables.all_tables(found)), {"dps": {"deviations": ["Norm a state."]}}))
+    assert pages[0] == pages[1]
+    assert not any(word in pages[0] for word in ("examplehost", "2031-02-03", "seconds a state"))
+    assert "[^dps]: `dps`: Norm a state." in pages[0]
+    assert "commit: abc123" in pages[0]
+
+
+@pytest.mark.slow
+def test_equal_results_give_equal_figures_each_with_its_csv(results, tmp_path):
+    style.apply()
+    for folder in ("a", "b"):
+        maps.draw_samples(results, "poisson-12", "network-p1", "forward", tmp_path / folder)
+        figures.draw_pareto(results, "poisson-12", "network-p1", tmp_path / folder)
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    expected = [
+        f"{stem}.{end}" for stem in ("pareto_poisson-12", "samples_poisson-12_forward") for end in ("csv", "pdf", "png")
+    ]
+    assert names == expected
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    shown = pd.read_csv(tmp_path / "a" / "samples_poisson-12_forward.csv")
+    assert {"truth u draw", "dps/corrected u std", "diffusionpde/corrected residual"} <= set(shown)
+
+
+@pytest.mark.slow
+def test_the_stage_writes_everything_and_clears_what_is_stale(tmp_path):
+    config, root = build(tmp_path)
+    out = tmp_path / "reports"
+    (out / "tables").mkdir(parents=True)
+    (out / "tables" / "table_9_gone.csv").touch()
+    report.run(config=config, results=root, out=out)
+    pages = {"tables.md", "questions.md", "priors.md", "cost.md", "times.md"}
+    assert {path.name for path in out.iterdir()} == pages | {"tables", "figures"}
+    assert not (out / "tables" / "table_9_gone.csv").exists()
+    assert len(list((out / "figures").glob("*.csv"))) == 1 + len(TASKS)
+
+
+def test_the_ledger_holds_seconds_a_state_and_training(results):
+    timing = results.layout.prior("poisson-12", "network-p1", 0).with_suffix(".timing.json")
+    timing.parent.mkdir(parents=True, exist_ok=True)
+    timing.write_text(
+        json.dumps({"seconds": 61.5, "peak_mib": 100, "device": "cpu", "host": "other", "finished": "2031"})
+    )
+    config = results.layout.root.parent / "tier.json"
+    text = cost.ledger(load_results(config, results.layout.root))
+    assert "| train | poisson-12/network-p1/0 | 61.5 | 100 | cpu |" in text
+    assert f"| {3.25 / (INSTANCES * DRAWS):.3g} | 60 |" in text
+    assert "examplehost, other" in text
+
+
+@given(st.floats(0, 1e3), st.floats(1e-3, 10), st.floats(1e-3, 10))
+def test_from_the_break_even_count_on_sampling_is_cheaper(once, each, rival):
+    count = cost.crossing(once, each, rival)
+    if each >= rival:
+        assert count == float("inf")
+    else:
+        assert once + each * count == pytest.approx(rival * count)
+
+
+def test_the_readme_block_is_replaced_and_nothing_else(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{cost.BEGIN}\nold\n{cost.END}\nbelow\n")
+    cost.insert_times(readme, "new\n")
+    cost.insert_times(readme, "newer\n")
+    assert readme.read_text() == f"above\n{cost.BEGIN}\nnewer\n{cost.END}\nbelow\n"
+    readme.write_text("no markers")
+    with pytest.raises(UserError, match="markers"):
+        cost.insert_times(readme, "new")
+
+
+@given(st.floats(1e-12, 1e9), st.floats(0.5, 1), st.floats(1, 2))
+def test_numbers_keep_three_digits_and_their_interval_shares_the_precision(value, down, up):
+    text = style.format_value(value, value * down, value * up)
+    shown, low, high = (float(part) for part in text.replace("[", "").replace("]", "").replace(",", "").split())
+    assert shown == pytest.approx(value, rel=6e-3)
+    assert low <= shown <= high
+    decimals = {len(part.split("e")[0].partition(".")[2].strip("],")) for part in text.replace("[", "").split()}
+    assert len(decimals) == 1
+
+
+def test_results_that_are_not_there_are_one_clear_error(tmp_path):
+    (tmp_path / "tier.json").write_text('{"tier": "x"}')
+    with pytest.raises(UserError, match=r"runs\.csv\.gz is missing"):
+        load_results(tmp_path / "tier.json", tmp_path)
