@@ -37,7 +37,7 @@ class Detached(FlowGrid):
         super().__post_init__()
         require_nonnegative("zeta_obs", self.zeta_obs)
 
-    def walk(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
+    def trajectory(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         """States from the start to the sample."""
         x = noise(prior.shape)
         yield x

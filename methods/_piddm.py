@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from jensenbench.core.denoiser import Denoiser
+from jensenbench.core.method import TeacherPairs
 from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
 from jensenbench.numerics.random import generator_of
-from jensenbench.priors.pairs import Pairs
 from jensenbench.priors.training import apply_symmetries
 from methods._losses import residual_loss
 from methods._piddm_settings import Fit
@@ -22,7 +22,9 @@ ISOMETRIC = 1e-9  # relative change of a norm that rounding explains
 class Distillation:
     """The loss of a training step; batches are functions of (seed, step) alone."""
 
-    def __init__(self, fit: Fit, prior: Denoiser, problem: Problem, pairs: Pairs, *, seed: int, device: torch.device):
+    def __init__(
+        self, fit: Fit, prior: Denoiser, problem: Problem, pairs: TeacherPairs, *, seed: int, device: torch.device
+    ):
         self._fit, self._problem, self._seed, self._unit = fit, problem, seed, prior.sigma_data
         self._symmetry = Symmetry(problem, device) if fit.augment else None
         self._round = cache(lambda number: [part.to(device) for part in pairs.round(number)])
@@ -85,7 +87,7 @@ def gradient_ratio(first: Tensor, second: Tensor, weights: Sequence[Tensor]) -> 
 
 
 @torch.no_grad()
-def solve_affine(fit: Fit, prior: Denoiser, problem: Problem, pairs: Pairs) -> AffineStudent:
+def solve_affine(fit: Fit, prior: Denoiser, problem: Problem, pairs: TeacherPairs) -> AffineStudent:
     """The affine student that minimises the loss over all pairs of all rounds, in closed form.
 
     Regression gives x0 = W eps + b. As the residual is affine too, R = J x + r, the minimum with it is
@@ -107,7 +109,7 @@ def solve_affine(fit: Fit, prior: Denoiser, problem: Problem, pairs: Pairs) -> A
     return student
 
 
-def _rounds(pairs: Pairs) -> list[tuple[Tensor, Tensor]]:
+def _rounds(pairs: TeacherPairs) -> list[tuple[Tensor, Tensor]]:
     return [pairs.round(number) for number in range(pairs.settings.rounds)]
 
 

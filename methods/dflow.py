@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jensenbench.core.constraints import least_change
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.method import Capabilities, Method
 from jensenbench.core.noise import Noise
 from jensenbench.core.problem import Problem
 from jensenbench.diffusion.samplers import FLOW_STEPS
 from jensenbench.errors import Diverged
+from jensenbench.numerics.least_norm import least_change
 from jensenbench.numerics.optim import Iterate
 from methods._dflow_settings import Config
 from methods._losses import excess, misfit_groups
@@ -66,7 +66,7 @@ class DFlow(Method):
         """Noises and their losses, from the start to the optimum, for drawn ``noise`` (b, C, *grid)."""
 
         def objective(z: Tensor, rows: Tensor) -> Tensor:
-            part = problem if len(rows) == len(noise) else problem.rows(rows.tolist())
+            part = problem if len(rows) == len(noise) else problem.subset(rows.tolist())
             return self.loss(part, z, self.flow(prior, z))
 
         yield from self.config.optimiser().iterates(objective, self.start(prior, problem, noise), module=prior.module)

@@ -52,7 +52,7 @@ class DiffusionPDE(Iterative):
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         if isinstance(self.config, Detached):
-            yield from self.config.walk(prior, problem, noise)
+            yield from self.config.trajectory(prior, problem, noise)
             return
         sigmas = self.config.sigmas().tolist()
         x = sigmas[0] * noise(prior.shape)

@@ -80,7 +80,7 @@ class Direct(Method):
         """The end of one optimisation."""
 
         def objective(x: Tensor, rows: Tensor) -> Tensor:
-            return self.loss(problem if len(rows) == len(start) else problem.rows(rows.tolist()), x)
+            return self.loss(problem if len(rows) == len(start) else problem.subset(rows.tolist()), x)
 
         return self.config.rule().minimise(objective, start).x
 

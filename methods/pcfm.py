@@ -6,13 +6,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from jensenbench.core.constraints import joint_violation, least_change
+from jensenbench.core.constraints import joint_violation
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.method import Capabilities, Iterative
 from jensenbench.core.noise import Noise
 from jensenbench.core.problem import Problem
 from jensenbench.diffusion.samplers import extrapolate, interpolate
-from jensenbench.numerics.least_norm import Linearised, Map, least_norm, sequential
+from jensenbench.numerics.least_norm import Linearised, Map, least_change, least_norm, sequential
 from jensenbench.numerics.optim import GradientDescent
 from methods._losses import misfit_groups
 from methods._pcfm_settings import Config
@@ -96,7 +96,7 @@ class PCFM(Iterative):
                 w = least_change(h, w, **solver)
             else:
                 at = Linearised(h, w)
-                w = w + least_norm(at, -at.value - at.push(x1 - w), **solver).step
+                w = w + least_norm(at, -at.value - at.jvp(x1 - w), **solver).step
         return w
 
     def relax(self, h: Map, mixture: Tensor, ahead: Tensor) -> Tensor:

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from jensenbench.core.denoiser import Denoiser
-from jensenbench.core.method import Capabilities, Method
+from jensenbench.core.method import Capabilities, Method, TeacherPairs
 from jensenbench.core.noise import Noise
 from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
 from jensenbench.priors.loop import Loop
-from jensenbench.priors.pairs import Pairs
 from methods._losses import excess, observed, residual_loss
 from methods._piddm import Distillation, solve_affine
 from methods._piddm_settings import Config, Fit
@@ -66,7 +65,7 @@ class PIDDM(Method):
         *,
         state_dir: Path,
         seed: int,
-        pairs: Pairs | None = None,
+        pairs: TeacherPairs | None = None,
     ) -> nn.Module:
         fit = self.config.fit
         if pairs is None:
@@ -92,7 +91,7 @@ class PIDDM(Method):
         first = fitted(start) if self.config.anchor else start
 
         def objective(eps: Tensor, rows: Tensor) -> Tensor:
-            part, state = problem.rows(rows.tolist()), fitted(eps)
+            part, state = problem.subset(rows.tolist()), fitted(eps)
             distance = ((state - first[rows]) / prior.sigma_data).flatten(1).square().mean(1)
             return state[0].numel() * (self.loss(part, state) + self.config.anchor * distance)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.constraints import Conserved, Constraint
-from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
+from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry, effective_directions
 from jensenbench.errors import UserError
 from pdes import _published
 from pdes._cyclic import solve_cyclic
@@ -83,6 +83,18 @@ class Burgers(PDE):
         """Initial rows (b, points), of the modes that the grid resolves whatever ``points`` is."""
         xi = draw_normals(indices, (2, self.config.n // 2), seed=seed)
         return torch.from_numpy(periodic_profile(xi[:, 0], xi[:, 1], np.arange(points) / points))
+
+    def _latent_map(self) -> LatentMap:
+        """Amplitudes of the cosines, then of the sines, of the initial row."""
+        (times, n), modes = self.grid.shape, self.config.n // 2
+        noise = np.eye(2 * modes)
+        profiles = periodic_profile(noise[:, :modes], noise[:, modes:], np.arange(n) / n)
+
+        def unsolved(flat: Tensor) -> Tensor:
+            later = flat.new_zeros(len(flat), times - 1, n)
+            return torch.cat([flat[:, None], later], 1)[:, None]
+
+        return LatentMap(effective_directions(torch.from_numpy(profiles)), unsolved, self.solve)
 
     def solve(self, state: Tensor) -> Tensor:
         rows = [state[:, 0, 0].double()]

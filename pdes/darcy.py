@@ -5,19 +5,22 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jensenbench.core.constraints import Constraint
-from jensenbench.core.pde import Field
+from jensenbench.core.pde import Field, LatentMap, effective_directions
 from jensenbench.errors import UnknownName, UserError
 from pdes import _published
 from pdes._diffusion import cell_outflow, solve_diffusion
+from pdes._grf import grf_coefficients, grf_field
 from pdes._square import Square, separable_wave
 from pdes._stencils import FACES, divergence_of_flux, face_values
 
 LAWS = ("two_valued", "lognormal")
 GRIDS = ("node", "left_closed", "cell")
+SMOOTH_STEP = 0.5  # width of the smooth step that stands for a level set, in units of the Gaussian field's std
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,23 @@ class Darcy(Square):
     @property
     def _middle(self) -> float:
         return sqrt(self.config.low * self.config.high) if self.config.law == "two_valued" else 1.0
+
+    def _latent_map(self) -> LatentMap:
+        """Noise of the Gaussian field; two-valued coefficients have a smooth step as surrogate."""
+        config, n = self.config, self.config.n
+        noise = np.eye(n * n).reshape(-1, n, n)
+        fields = torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0)))
+        factor = effective_directions(fields.flatten(1))
+        width = SMOOTH_STEP * float(factor.square().sum(0).mean().sqrt())
+
+        def unsolved(flat: Tensor) -> Tensor:
+            return self._unsolved(flat.reshape(-1, n, n))
+
+        def smoothed(flat: Tensor) -> Tensor:
+            a = config.low + (config.high - config.low) * torch.sigmoid(flat.reshape(-1, n, n) / width)
+            return torch.stack([a, torch.zeros_like(a)], 1)
+
+        return LatentMap(factor, unsolved, self.solve, smoothed if config.law == "two_valued" else None)
 
     def affine(self) -> bool:
         return False

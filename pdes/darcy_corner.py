@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from jensenbench.core.constraints import Conserved, Constraint
-from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
+from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry
 from jensenbench.errors import UnknownName, UserError
 from pdes import _published
 from pdes._diffusion import solve_closed
@@ -108,6 +108,18 @@ class DarcyCorner(PDE):
     def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
         k = torch.from_numpy(np.exp(self.expansion.field(self.weights(indices, seed=seed))))
         return torch.stack([k, torch.zeros_like(k)], 1)
+
+    def _latent_map(self) -> LatentMap:
+        """Standard normal weights of the modes of log K; uniform ones are no function of Gaussian noise."""
+        if self.config.law != "pidm":
+            return super()._latent_map()
+        n, modes = self.config.n, self.expansion.field(np.eye(self.config.modes))
+
+        def unsolved(flat: Tensor) -> Tensor:
+            k = torch.exp(flat.reshape(-1, n, n))
+            return torch.stack([k, torch.zeros_like(k)], 1)
+
+        return LatentMap(torch.from_numpy(modes).flatten(1), unsolved, self.solve)
 
     def generate(self, indices: Sequence[int], *, seed: int) -> Tensor:
         if self.data == "discrete":

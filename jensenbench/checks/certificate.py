@@ -11,7 +11,7 @@ from jensenbench.checks.pde import ROWS, check_pde, rms
 from jensenbench.checks.report import Check, Report
 from jensenbench.core.pde import PDE
 from jensenbench.data.dataset import term_scale
-from jensenbench.evaluation.robustness import high_order_residual
+from jensenbench.plugins.registry import high_order_residual
 
 SIZES = (32, 64, 128)
 TIMED = 4  # states

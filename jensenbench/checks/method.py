@@ -173,7 +173,7 @@ class _Subject:
         meter = Meter(budget=budget)
         meter.begin(len(rows))
         metered = MeteredDenoiser(self.bench.prior if prior is None else prior, meter)
-        part = MeteredProblem(problem if len(rows) == ROWS else problem.rows(list(rows)), meter)
+        part = MeteredProblem(problem if len(rows) == ROWS else problem.subset(list(rows)), meter)
         drawn = self.bench.noise(problem.task, rows) if noise is None else noise
         module = self.fitted if fitted is None else fitted
         module = None if module is None else MeteredModule(module, meter)

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.numerics.least_norm import Linearised, Map, least_norm, sequential
+from jensenbench.numerics.least_norm import Map, least_change, nearest, sequential
 
 STEPS = 3  # towards a curved constraint: each turns the way by the curvature times the distance
 
-TOLERANCE = 1e-12  # of conjugate gradients, relative to the violation that they remove
-POLISH = 1e-3  # of the second solve, which removes the rounding of the first
 CONTRADICTION = 1e-6  # violation left by the joint projection, relative to that of zero fields
 
 
@@ -37,7 +35,7 @@ class Constraint(Protocol):
         """Nearest fields that meet the constraint."""
         ...
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         """The same constraint for a part of the batch."""
         ...
 
@@ -81,7 +79,7 @@ class FixedEntries:
     def project(self, fields: Tensor) -> Tensor:
         return torch.where(self.mask.to(fields.device).bool(), self.values.to(fields), fields)
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         return replace(self, mask=_rows(self.mask, index), values=_rows(self.values, index))
 
 
@@ -107,7 +105,7 @@ class Periodic:
                 end.copy_(mean)
         return fields
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         return self
 
 
@@ -139,7 +137,7 @@ class Conserved:
         gap = self._gap(fields).reshape(len(fields), *steepness.shape[1:])
         return fields - weights * gap / torch.where(steepness > 0, steepness, 1)
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         return replace(self, values=_rows(self.values, index))
 
     def _gap(self, fields: Tensor) -> Tensor:
@@ -168,7 +166,7 @@ class Measured:
     def project(self, fields: Tensor) -> Tensor:
         return nearest(self.violation, fields)
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         return replace(self, values=_rows(self.values, index))
 
 
@@ -212,22 +210,6 @@ def require_compatible(constraints: Sequence[Constraint], shape: Sequence[int]) 
             )
 
 
-def nearest(violation: Map, x: Tensor) -> Tensor:
-    """Nearest point to every row of x with violation 0, for an affine violation (b, ...) -> (b, m).
-
-    Where there is none, the nearest one with the smallest violation.
-    """
-    return least_change(violation, least_change(violation, x), tolerance=POLISH)
-
-
-def least_change(
-    violation: Map, x: Tensor, *, damping: float = 0.0, tolerance: float = TOLERANCE, iterations: int = 1000
-) -> Tensor:
-    """x - Jᵀ(JJᵀ + damping I)⁻¹ h: the nearest zero of h = violation, linearised at x; see :func:`least_norm`."""
-    at = Linearised(violation, x)
-    return x + least_norm(at, -at.value, damping=damping, tolerance=tolerance, iterations=iterations).step
-
-
 @dataclass(frozen=True)
 class Implicit:
     """A differentiable map ``function`` from fields (b, C, *grid) to (b, m), the same for all states.
@@ -247,5 +229,5 @@ class Implicit:
         """Fields that meet the constraint, nearly the nearest: sequential programming, then a Gauss–Newton step."""
         return least_change(self.function, sequential(self.function, fields, STEPS))
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         return self

@@ -44,7 +44,7 @@ def sensors(pde: PDE, stream: np.random.Generator) -> Tensor:
     return mask.expand(pde.shape).clone()
 
 
-PLACES: Mapping[str, Callable[[PDE, np.random.Generator], Tensor]] = {
+REGIONS: Mapping[str, Callable[[PDE, np.random.Generator], Tensor]] = {
     "initial": initial,
     "boundary": boundary,
     "sensors": sensors,
@@ -56,13 +56,13 @@ def conserved(pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
     return tuple(constraint for constraint in pde.constraints(state) if constraint.name in CONSERVED)
 
 
-def refusal(pde: PDE, place: str, *, laws: bool) -> str | None:
-    """Why states of a PDE have no such place or laws, None if they have."""
+def refusal(pde: PDE, region: str, *, conserves: bool) -> str | None:
+    """Why states of a PDE have no such region or conserved quantity, None if they have."""
     if not pde.evolves:
         return "its states are no evolution in time"
-    if place == "boundary" and all(axis.kind == "periodic" for axis in space(pde)):
+    if region == "boundary" and all(axis.kind == "periodic" for axis in space(pde)):
         return "it is periodic in space and has no boundary"
-    if laws and not conserved(pde, torch.zeros(1, *pde.shape, dtype=torch.float64)):
+    if conserves and not conserved(pde, torch.zeros(1, *pde.shape, dtype=torch.float64)):
         return "its data keep no integral"
     return None
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import Noise
 from jensenbench.core.problem import Problem
 from jensenbench.errors import Diverged, UnknownName
-
-if TYPE_CHECKING:
-    from jensenbench.priors.pairs import Pairs
 
 RESIDUALS = ("denoised", "noisy", "sample")
 
@@ -39,7 +36,7 @@ class Capabilities:
         couples_batch: a row of the batch may depend on its neighbours.
         uses_prior: whether it calls the prior at all; a control need not.
         residual_of: where it evaluates the equation, if it does: at "denoised" states, at the "noisy" states of its
-            walk, or at the "sample" itself; the first alone is what the Jensen gap is about.
+            trajectory, or at the "sample" itself; the first alone is what the Jensen gap is about.
     """
 
     unconditional: bool = True
@@ -56,6 +53,25 @@ class Capabilities:
     def __post_init__(self) -> None:
         if self.residual_of not in RESIDUALS:
             raise UnknownName("state of the residual", self.residual_of, RESIDUALS)
+
+
+class TeacherPairs(Protocol):
+    """Pairs of noise and of the states that a teacher makes of it, in rounds of fresh ones.
+
+    Attributes:
+        settings: how they were made.
+        digest: names their content.
+    """
+
+    @property
+    def settings(self) -> Any: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def round(self, number: int) -> tuple[Tensor, Tensor]:
+        """Noise and states (N, C, *grid) of one round."""
+        ...
 
 
 class Method(ABC):
@@ -100,12 +116,12 @@ class Method(ABC):
         *,
         state_dir: Path,
         seed: int,
-        pairs: "Pairs | None" = None,
+        pairs: TeacherPairs | None = None,
     ) -> nn.Module:
         """Learn from training data (N, C, *grid) in prior coordinates, or from teacher pairs; settings: ``config.fit``.
 
         ``problem`` is unconditional. ``pairs`` are given where ``Fit`` has a field ``pairs``
-        (:class:`~jensenbench.priors.pairs.PairSettings`). Progress is kept in ``state_dir``, so that a killed
+        Progress is kept in ``state_dir``, so that a killed
         and resumed fit equals an uninterrupted one.
         """
         raise NotImplementedError(f"method {self.name!r} trains, but has no fit()")
@@ -116,7 +132,7 @@ class Method(ABC):
 
 
 class Iterative(Method):
-    """A method that walks through states; :meth:`steps` shows the walk, :meth:`sample` its end."""
+    """A method that follows a trajectory of states: :meth:`steps` yields it, :meth:`sample` returns its end."""
 
     @abstractmethod
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
@@ -127,9 +143,9 @@ class Iterative(Method):
         return prior
 
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
-        return self.walk(self.model(prior, fitted), problem, noise)
+        return self.final_state(self.model(prior, fitted), problem, noise)
 
-    def walk(self, model: Denoiser, problem: Problem, noise: Noise) -> Tensor:
+    def final_state(self, model: Denoiser, problem: Problem, noise: Noise) -> Tensor:
         """The end of the steps that call a denoiser; raises Diverged where it is not finite."""
         state = deque(self.steps(model, problem, noise), maxlen=1).pop()
         if not torch.isfinite(state).all():

@@ -33,7 +33,7 @@ class Observation(ABC):
         """(b, g) number of observed entries of each group."""
 
     @abstractmethod
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         """The same data for a part of the batch."""
 
 
@@ -62,7 +62,7 @@ class MaskObservation(Observation):
     def counts(self) -> Tensor:
         return self.mask.flatten(2).sum(-1)
 
-    def rows(self, index: Sequence[int] | slice) -> "MaskObservation":
+    def subset(self, index: Sequence[int] | slice) -> "MaskObservation":
         return replace(self, mask=self.mask[index], values=self.values[index])
 
 
@@ -83,5 +83,5 @@ class LinearObservation(Observation):
     def counts(self) -> Tensor:
         return torch.full((len(self.values), 1), self.matrix.shape[0])
 
-    def rows(self, index: Sequence[int] | slice) -> "LinearObservation":
+    def subset(self, index: Sequence[int] | slice) -> "LinearObservation":
         return replace(self, values=self.values[index])

@@ -15,12 +15,12 @@ from jensenbench.core.constraints import (
     chained,
     joint,
     joint_violation,
-    least_change,
     require_compatible,
 )
 from jensenbench.core.observations import MaskObservation, Observation
 from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
+from jensenbench.numerics.least_norm import least_change
 
 NEAREST = 10  # conjugate gradients of a joint correction: more changed no sample of ECI in its third digit
 
@@ -110,9 +110,9 @@ class Problem:
             return (*self.constraints, FixedEntries("observations", data.mask, data.values))
         return (*self.constraints, Measured("observations", data.forward, data.values))
 
-    def rows(self, index: Sequence[int] | slice) -> Self:
+    def subset(self, index: Sequence[int] | slice) -> Self:
         """The same problem for a part of the batch."""
         part = copy(self)
-        part.observation = self.observation.rows(index) if self.observation is not None else None
-        part.constraints = tuple(constraint.rows(index) for constraint in self.constraints)
+        part.observation = self.observation.subset(index) if self.observation is not None else None
+        part.constraints = tuple(constraint.subset(index) for constraint in self.constraints)
         return part

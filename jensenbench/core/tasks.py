@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.constraints import Constraint
-from jensenbench.core.masks import PLACES, conserved, refusal
+from jensenbench.core.masks import REGIONS, conserved, refusal
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.pde import PDE, Role
 from jensenbench.errors import UnknownName, UserError
@@ -20,21 +20,22 @@ _SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on
 class Task:
     """Which share of the coefficient and of the solution is observed, at random points, with which noise.
 
-    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std. ``place``, one of
-    :data:`~jensenbench.core.masks.PLACES`, is observed wholly. ``laws``: the integrals that states keep are hard constraints.
+    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std. ``region``, one of
+    :data:`~jensenbench.core.masks.REGIONS`, is observed wholly. ``conserves``: the conserved quantities of states are
+    hard constraints.
     """
 
     name: str
     coefficient: float = 0.0
     solution: float = 0.0
     noise_std: float = 0.0
-    place: str = ""
-    laws: bool = False
+    region: str = ""
+    conserves: bool = False
 
     def __post_init__(self) -> None:
-        if self.place and self.place not in PLACES:
-            raise UnknownName(f"place of task {self.name!r}", self.place, PLACES)
-        if self.laws and (self.place != "initial" or self.noise_std):
+        if self.region and self.region not in REGIONS:
+            raise UnknownName(f"region of task {self.name!r}", self.region, REGIONS)
+        if self.conserves and (self.region != "initial" or self.noise_std):
             raise UserError(f"task {self.name!r}: kept integrals follow from exact initial data; use noise_std = 0")
         if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
             raise UserError(
@@ -49,19 +50,19 @@ class Task:
 
     @property
     def observes(self) -> bool:
-        return self.coefficient > 0 or self.solution > 0 or bool(self.place)
+        return self.coefficient > 0 or self.solution > 0 or bool(self.region)
 
     def knows(self, role: Role) -> bool:
         """Whether all entries of a role are observed."""
-        return getattr(self, role) == 1 or (role == "coefficient" and self.place == "initial")
+        return getattr(self, role) == 1 or (role == "coefficient" and self.region == "initial")
 
     def refusal(self, pde: PDE) -> str | None:
         """Why this PDE has no such task, None if it has."""
-        return refusal(pde, self.place, laws=self.laws) if self.place else None
+        return refusal(pde, self.region, conserves=self.conserves) if self.region else None
 
     def constraints(self, pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
         """Hard constraints besides the data, of states with the coefficient part of ``state`` (b, C, *grid)."""
-        return conserved(pde, state) if self.laws else ()
+        return conserved(pde, state) if self.conserves else ()
 
     def mask(self, pde: PDE, *, seed: int, index: int) -> Tensor:
         """(C, *grid) bool mask of one instance, a function of (seed, task, index) alone."""
@@ -73,7 +74,7 @@ class Task:
             count = min(len(entries), max(1, round(share * len(entries)))) if share else 0
             chosen = stream.choice(len(entries), count, replace=False)
             mask.view(-1)[entries[torch.as_tensor(np.sort(chosen))]] = True
-        return mask | PLACES[self.place](pde, stream) if self.place else mask
+        return mask | REGIONS[self.region](pde, stream) if self.region else mask
 
     def observe(self, state: Tensor, pde: PDE, field_std: Tensor, *, seed: int, index: int) -> MaskObservation:
         """Data of one state (C, *grid), as an observation of batch size one."""
@@ -98,10 +99,10 @@ TASKS: dict[str, Task] = {
         Task("inverse_sparse", solution=_SPARSE),
         Task("reconstruction_3", coefficient=_SPARSE, solution=_SPARSE),
         Task("reconstruction_30", coefficient=0.3, solution=0.3),
-        Task("sensors", place="sensors"),
-        Task("initial", place="initial"),
-        Task("boundary", place="boundary"),
-        Task("mass", place="initial", laws=True),
+        Task("sensors", region="sensors"),
+        Task("initial", region="initial"),
+        Task("boundary", region="boundary"),
+        Task("mass", region="initial", conserves=True),
     )
 }
 

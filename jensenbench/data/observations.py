@@ -13,11 +13,11 @@ from jensenbench.core.tasks import Task
 from jensenbench.data.dataset import Dataset
 from jensenbench.io.files import open_hdf5
 
-ALIKE = 64  # re-simulated states of an instance
+RESAMPLES = 64  # re-simulated states of an instance
 START = 40_000_000  # of their sample indices, after those of all splits
 
 
-def look_at(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
+def observe_states(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
     """Data of states (I, C, *grid); masks and noise are those of the indices from ``first`` on."""
     parts = [
         task.observe(state, dataset.pde, dataset.field_std, seed=seed, index=first + index)
@@ -27,10 +27,12 @@ def look_at(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: i
     return MaskObservation(mask, values, task.noise_std)
 
 
-def alike(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
-    """(I, ALIKE, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
+def conditional_resamples(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
+    """(I, RESAMPLES, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
     rows = [
-        pde.resimulate(state.expand(ALIKE, *state.shape), range(START + i * ALIKE, START + (i + 1) * ALIKE), seed=seed)
+        pde.resimulate(
+            state.expand(RESAMPLES, *state.shape), range(START + i * RESAMPLES, START + (i + 1) * RESAMPLES), seed=seed
+        )
         for i, state in enumerate(truth)
     ]
     return torch.stack(rows)

@@ -24,13 +24,13 @@ CERTAIN = 1e-6  # in units of a field's std: an entry with a smaller spread is k
 class Observed:
     """Stored data and truth (I, C, *grid) of all instances of one task.
 
-    ``alike`` (I, M, C, *grid) are states with the truth's coefficient and other latent parameters, where the task
+    ``resamples`` (I, M, C, *grid) are states with the truth's coefficient and other latent parameters, where the task
     tells the former and not the latter.
     """
 
     observation: MaskObservation
     truth: Tensor
-    alike: Tensor | None = None
+    resamples: Tensor | None = None
 
     @property
     def unknown(self) -> Tensor:

@@ -88,8 +88,8 @@ def data_controls(setting: ControlSetting) -> Iterator[Control]:
         yield Control("truth", task, observed.truth[:, None], services=False)
         yield Control("training_mean", task, train.mean(0).expand_as(observed.truth)[:, None])
         yield _unconditional(setting, task)
-        if observed.alike is not None:
-            yield Control("resimulated", task, observed.alike[:, : setting.draws[task]])
+        if observed.resamples is not None:
+            yield Control("resimulated", task, observed.resamples[:, : setting.draws[task]])
 
 
 def _unconditional(setting: ControlSetting, task: str) -> Control:

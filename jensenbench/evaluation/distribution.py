@@ -87,14 +87,14 @@ def conditional_spread(pde: PDE, fields: Tensor, truth: Tensor, reference: Refer
     return values
 
 
-def conditional_moments(pde: PDE, fields: Tensor, alike: Tensor, field_std: Tensor) -> dict[str, Tensor]:
+def conditional_moments(pde: PDE, fields: Tensor, resamples: Tensor, field_std: Tensor) -> dict[str, Tensor]:
     """``mmse`` and ``smse`` of fields (I, K, C, *grid) against re-simulated states (I, M, C, *grid), a law an instance.
 
     Means over instances, which the replicates draw again. Fewer than four draws say nothing about a spread.
     """
     if fields.shape[1] < LEAST_DRAWS or not torch.isfinite(fields).all():
         return {}
-    pairs = zip(fields, alike, strict=True)
+    pairs = zip(fields, resamples, strict=True)
     gaps = [moment_gaps(*(moments(unit_channels(states, field_std)) for states in pair)) for pair in pairs]
     picks = torch.randint(len(gaps), (REPLICATES, len(gaps)), generator=torch.Generator().manual_seed(0))
     values = {}

@@ -22,7 +22,7 @@ from jensenbench.evaluation.sets import Reference
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """What all runs of one (pde, prior, seed) are measured against.
 
     Attributes:
@@ -60,8 +60,8 @@ class Judge:
         if observed is not None:
             values |= constraint_errors(pde, fields, truth=observed.truth, data=observed.observation)
             values |= conditional_spread(pde, fields, observed.truth, self.reference)
-            if observed.alike is not None:
-                values |= conditional_moments(pde, fields, observed.alike, std)
+            if observed.resamples is not None:
+                values |= conditional_moments(pde, fields, observed.resamples, std)
             return values | accuracy(pde, fields, observed, std, levels)
         values |= constraint_errors(pde, fields)
         states = fields.flatten(0, 1)

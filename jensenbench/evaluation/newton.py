@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
-from jensenbench.numerics.least_norm import GaussNewton, Rows, Shortest, balanced
+from jensenbench.numerics.least_norm import GaussNewton, LeastNormResult, Rows, balanced
 
 STEPS = (1, 3)
 CHUNK = 64  # states that go together: their vectors stay in the cache of a CPU
@@ -36,16 +36,16 @@ def newton(problem: Problem, fields: Tensor) -> dict[int, Projected]:
     return projected
 
 
-def _chunk(problem: Problem, fields: Tensor, instances: Tensor) -> list[Shortest]:
-    part = problem if problem.observation is None else problem.rows(instances.tolist())
+def _chunk(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastNormResult]:
+    part = problem if problem.observation is None else problem.subset(instances.tolist())
     x = part.encode(fields)
-    walk = RULE.walk(balanced(lambda state: demands(part, state), x), x)
+    iterates = RULE.iterates(balanced(lambda state: demands(part, state), x), x)
     found, converged = [], torch.ones(len(x), dtype=torch.bool)
     for step in range(1, max(STEPS) + 1):
-        x, met = next(walk)
+        x, met = next(iterates)
         converged = converged & met
         if step in STEPS:
-            found.append(Shortest(part.decode(x), converged))
+            found.append(LeastNormResult(part.decode(x), converged))
     return found
 
 

@@ -1,16 +1,10 @@
 """The same states under another discretisation of the equation."""
 
-import importlib
-
 from torch import Tensor
 
 from jensenbench.core.pde import PDE
 from jensenbench.evaluation.residuals import over_draws
-
-
-def high_order_residual(pde: PDE, state: Tensor) -> Tensor | None:
-    """(b, *points) residual of states (b, C, *grid) by a stencil of fourth order, None where the PDE has none."""
-    return importlib.import_module("pdes._high_order").high_order_residual(pde, state)
+from jensenbench.plugins.registry import high_order_residual
 
 
 def high_order_metrics(pde: PDE, fields: Tensor, term_scale: float) -> dict[str, Tensor]:

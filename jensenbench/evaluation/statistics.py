@@ -50,7 +50,7 @@ class Scale:
                 return max(0.0, (math.exp(y) * (self.count + 1) - 0.5) / self.count)
         return self._shift * math.expm1(y) if y < LARGEST else math.inf
 
-    def badness(self, y: Array) -> Array:
+    def cost(self, y: Array) -> Array:
         """Transformed values turned so that less is better; distances from a target where there is one."""
         if self.metric.target is not None:
             return np.abs(y - self.forward(np.array(self.metric.target)))

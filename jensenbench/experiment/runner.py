@@ -25,7 +25,7 @@ from jensenbench.priors.io import LoadedPrior, load_prior
 from jensenbench.runtime.devices import pick_device
 from jensenbench.runtime.meter import COUNTS, Meter, MeteredDenoiser, MeteredModule, MeteredProblem
 from jensenbench.runtime.progress import progress
-from jensenbench.runtime.status import explain
+from jensenbench.runtime.status import status_of
 from jensenbench.runtime.timing import usage
 
 
@@ -101,7 +101,7 @@ def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Ou
         batches = list(_batches(job, problem, n_instances, n_draws, meter))
         fields = torch.cat(batches).reshape(n_instances, n_draws, *job.dataset.pde.shape)
     except Exception as error:  # a plug-in's mistake is a row of the table
-        status, why = explain(error)
+        status, why = status_of(error)
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
@@ -126,7 +126,7 @@ def _batches(job: Job, problem: Problem, n_instances: int, n_draws: int, meter: 
     label = f"{job.cell.key} {problem.task}"
     for start in progress(starts, label=label, unit="batch"):
         chunk = pairs[start : start + job.tier.batch]
-        rows = problem.rows([instance for instance, _ in chunk])
+        rows = problem.subset([instance for instance, _ in chunk])
         keys = [key_of(job, problem.task, instance, draw) for instance, draw in chunk]
         meter.begin(len(chunk))
         prior = MeteredDenoiser(job.prior.denoiser, meter)

@@ -13,7 +13,7 @@ from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import Task
 from jensenbench.data.dataset import SPLIT_START, Dataset
-from jensenbench.data.observations import look_at
+from jensenbench.data.observations import observe_states
 from jensenbench.experiment.config import Cell, FitEntry, Tier
 from jensenbench.experiment.fits import Fitted
 from jensenbench.experiment.runner import Job, key_of, problem_of, tasks_of, with_fit
@@ -25,14 +25,14 @@ from jensenbench.plugins.registry import load_method
 from jensenbench.priors.io import LoadedPrior
 from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
 from jensenbench.runtime.progress import progress
-from jensenbench.runtime.status import explain
+from jensenbench.runtime.status import status_of
 
 MISSING = Fitted("failed", "it was not given to this stage")
 SPLIT = "validation"  # no law is built from it, and no table reads it
 
 
 @dataclass(frozen=True)
-class Path:
+class Trajectory:
     """What became of the runs of one method on one task: their calls, or why there are none.
 
     ``levels`` are those of the denoiser's latest call whenever the method evaluated the equation.
@@ -64,10 +64,10 @@ def visits_of(
         if entry is not None:
             owner, job = "own", with_fit(job, next((fit for fit in fits if is_of(fit, entry)), MISSING))
         for task, observation in chosen_tasks(job, settings):
-            path = follow(job, task, observation, settings)
+            trajectory = trace(job, task, observation, settings)
             labels = {"method": cell.method, "variant": cell.variant, "task": task.label, "denoiser": owner}
-            for row in rows_of(job, path, subject, settings):
-                yield labels | seen_at(path) | row
+            for row in rows_of(job, trajectory, subject, settings):
+                yield labels | seen_at(trajectory) | row
 
 
 def cells_of(tier: Tier, pde: str, prior: str) -> list[Cell]:
@@ -86,22 +86,26 @@ def is_of(fit: Fitted, entry: FitEntry) -> bool:
     return canonical_json({name: fit.meta[name] for name in wanted}) == canonical_json(wanted)
 
 
-def seen_at(path: Path) -> Row:
+def seen_at(trajectory: Trajectory) -> Row:
     """Where a method evaluates the equation."""
-    if not path.residual_of:
+    if not trajectory.residual_of:
         return {}
-    return {"residual_of": path.residual_of, "residual_low": min(path.levels), "residual_high": max(path.levels)}
+    return {
+        "residual_of": trajectory.residual_of,
+        "residual_low": min(trajectory.levels),
+        "residual_high": max(trajectory.levels),
+    }
 
 
-def rows_of(job: Job, path: Path, subject: Subject, settings: JensenSettings) -> Iterator[Row]:
+def rows_of(job: Job, trajectory: Trajectory, subject: Subject, settings: JensenSettings) -> Iterator[Row]:
     """One row a level, and one that says what is not drawn."""
-    if path.visits is None:
-        yield {"usable": False, "reason": path.reason}
+    if trajectory.visits is None:
+        yield {"usable": False, "reason": trajectory.reason}
         return
     low = max(settings.lowest, job.prior.denoiser.sigma_min)
     high = min(settings.highest, job.prior.denoiser.sigma_max)
-    inside = path.visits.within(low, high)
-    count, there = len(path.visits.sigma) - len(inside.sigma), len(path.visits.sigma)
+    inside = trajectory.visits.within(low, high)
+    count, there = len(trajectory.visits.sigma) - len(inside.sigma), len(trajectory.visits.sigma)
     if len(inside.sigma):
         trained = job.module is not None or job.prior.kind == "network"
         yield from visited_rows(subject, settings, inside, trained=trained)
@@ -116,7 +120,7 @@ def chosen_tasks(job: Job, settings: JensenSettings) -> Iterator[tuple[Task, Mas
     states = job.dataset.split(SPLIT, settings.visits)
     for task in tasks:
         if task.observes:
-            seen = look_at(states, task, job.dataset, seed=job.tier.data.seed, first=SPLIT_START[SPLIT])
+            seen = observe_states(states, task, job.dataset, seed=job.tier.data.seed, first=SPLIT_START[SPLIT])
             if not configured(job, task, seen)[0]:
                 yield task, seen
                 return
@@ -129,22 +133,22 @@ def configured(job: Job, task: Task, observation: MaskObservation | None = None)
     return own.method.skip(problem), own, problem
 
 
-def follow(job: Job, task: Task, observation: MaskObservation | None, settings: JensenSettings) -> Path:
+def trace(job: Job, task: Task, observation: MaskObservation | None, settings: JensenSettings) -> Trajectory:
     """The calls of ``settings.visits`` runs."""
     capabilities = job.method.capabilities
     if not capabilities.uses_prior:
-        return Path(reason="it calls no prior")
+        return Trajectory(reason="it calls no prior")
     if capabilities.trains and denoiser_fit(job.cell) is None:
-        return Path(reason="what it learns makes samples of noise at once: it visits no noisy state")
+        return Trajectory(reason="what it learns makes samples of noise at once: it visits no noisy state")
     if job.fit.status != "ok":
-        return Path(reason=f"its fit: {job.fit.reason}")
+        return Trajectory(reason=f"its fit: {job.fit.reason}")
     _, own, problem = configured(job, task, observation)
     runs, levels, reason = together(own, problem, settings)
     if runs is None and not reason:
         runs, levels, reason = apart(own, problem, settings)
     if runs is None:
-        return Path(reason=reason)
-    return Path(Visits.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
+        return Trajectory(reason=reason)
+    return Trajectory(Visits.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
 
 
 Probes = list[tuple[Tensor, Tensor, Tensor]]  # of one run
@@ -201,15 +205,15 @@ def attempt(
     meter, levels = Meter(budget=settings.visit_calls, record=True), []
     meter.begin(len(rows))
     noise = KeyedNoise([key_of(job, problem.task, index, 0) for index in rows], device=job.device)
-    watched = Watched(problem.rows(rows), meter, levels)
+    watched = Watched(problem.subset(rows), meter, levels)
     try:
         if isinstance(job.method, Iterative):
             model = job.method.model(job.prior.denoiser, job.module)
-            job.method.walk(MeteredDenoiser(model, meter), watched, noise)
+            job.method.final_state(MeteredDenoiser(model, meter), watched, noise)
         else:
             job.method.sample(MeteredDenoiser(job.prior.denoiser, meter), watched, noise)
     except Exception as error:  # a plug-in's mistake is a row of the table
-        return [], [], explain(error)[1]
+        return [], [], status_of(error)[1]
     return meter.probes, levels, ""
 
 

@@ -53,6 +53,17 @@ def read_tables(folder: Path) -> Tables:
     return tables
 
 
+def join_tables(folders: Sequence[Path], out: Path) -> None:
+    """Concatenate the tables of all folders into ``out``; a run that is there twice is refused by name."""
+    if not folders:
+        raise UserError("there are no evaluations to collect; run the stage `evaluate` first")
+    parts = [read_tables(folder) for folder in folders]
+    runs = pd.concat([part["runs"].assign(folder=str(f)) for part, f in zip(parts, folders, strict=True)])
+    refuse_duplicates(runs)
+    for name in COLUMNS:
+        write_csv(out / f"{name}.csv.gz", pd.concat([part[name] for part in parts], ignore_index=True))
+
+
 def refuse_duplicates(runs: pd.DataFrame) -> None:
     """Raise where a run_id occurs twice, naming the run and its folders."""
     for run_id, folders in runs.groupby("run_id")["folder"]:

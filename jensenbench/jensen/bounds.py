@@ -90,13 +90,13 @@ def regularised_optimum(residual: Callable[[Tensor], Tensor], mean: Tensor, weig
     state = mean.clone()
     for _ in range(NEWTON_STEPS):
         at = Linearised(residual, state)
-        target = at.push(state - mean) - at.value
+        target = at.jvp(state - mean) - at.value
         step = least_norm(at, target, tolerance=0.0, iterations=4 * target.shape[1], damping=1 / weight).step
         before, state = state, mean + step
         if float((state - before).abs().max()) <= SETTLED:
             break
     at = Linearised(residual, state)
-    error = (state + weight * at.pull(at.value) - mean).flatten(1).norm(dim=1)
+    error = (state + weight * at.vjp(at.value) - mean).flatten(1).norm(dim=1)
     wrong = error > SOLVED * (1 + mean.flatten(1).norm(dim=1))
     return torch.where(wrong.reshape(-1, *[1] * (mean.ndim - 1)), torch.nan, state)
 

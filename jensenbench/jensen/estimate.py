@@ -16,7 +16,7 @@ SQUARES = ("gap", "denoised", "posterior", "network")
 
 
 @dataclass(frozen=True)
-class Found:
+class GapEstimate:
     """Values at n noisy states, each (n,); squares are means over interior points. NaN: this estimator cannot know.
 
     Attributes:
@@ -74,7 +74,7 @@ def student_95(count: int) -> float:
     return float(stats.t.ppf(0.975, count - 1))
 
 
-def summary(found: Found) -> dict[str, Any]:
+def summary(found: GapEstimate) -> dict[str, Any]:
     """One row: roots of the mean squares with their 95 % intervals, the signed loss gap, and whether it is usable.
 
     ``<name>_error`` is the standard error of the mean *square*; an interval's end below zero is shown as 0.

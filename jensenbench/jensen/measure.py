@@ -14,7 +14,7 @@ from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import KeyedNoise
 from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
-from jensenbench.jensen.estimate import SQUARES, Found, require_level, summary
+from jensenbench.jensen.estimate import SQUARES, GapEstimate, require_level, summary
 from jensenbench.jensen.estimators.analytic import analytic_gap, has_closed_form
 from jensenbench.jensen.estimators.empirical import empirical_gap
 from jensenbench.jensen.estimators.monte_carlo import monte_carlo_gap
@@ -132,7 +132,7 @@ def _curve(
             yield labels | {"usable": False, "reason": str(error)}
 
 
-def _estimate(estimator: str, subject: Subject, settings: JensenSettings, prior: Denoiser, sigma: float) -> Found:
+def _estimate(estimator: str, subject: Subject, settings: JensenSettings, prior: Denoiser, sigma: float) -> GapEstimate:
     x, keys = subject.noisy(sigma, settings), subject.keys(settings, estimator)
     if estimator == "analytic":
         return analytic_gap(subject.residual, prior, x, sigma)
@@ -148,8 +148,8 @@ def _estimate(estimator: str, subject: Subject, settings: JensenSettings, prior:
     )  # fmt: skip
 
 
-def _by_level(found: Found, states: int) -> Iterator[Found]:
+def _by_level(found: GapEstimate, states: int) -> Iterator[GapEstimate]:
     names = (*SQUARES, "loss_gap", "ess")
     parts = zip(*(getattr(found, name).split(states) for name in names), strict=True)
     for values in parts:
-        yield Found(**dict(zip(names, values, strict=True)))
+        yield GapEstimate(**dict(zip(names, values, strict=True)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jensenbench.jensen.estimate import SQUARES, Found, square, summary, unknown
+from jensenbench.jensen.estimate import SQUARES, GapEstimate, square, summary, unknown
 from jensenbench.jensen.estimators.empirical import empirical_gap
 from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
@@ -63,11 +63,11 @@ def visited_rows(subject: Subject, settings: JensenSettings, visits: Visits, *, 
         means["loss_gap"] = torch.stack([found.loss_gap[part].mean() for part in by_run])
         means["ess"] = torch.stack([found.ess[part].median() for part in by_run])
         middle = float(visits.sigma[here].log().mean().exp())
-        yield {"sigma": sigma, "sigma_mean": middle, "calls": int(here.sum())} | summary(Found(**means))
+        yield {"sigma": sigma, "sigma_mean": middle, "calls": int(here.sum())} | summary(GapEstimate(**means))
 
 
 @torch.no_grad()
-def found_at(subject: Subject, visits: Visits, *, trained: bool) -> Found:
+def found_at(subject: Subject, visits: Visits, *, trained: bool) -> GapEstimate:
     """The empirical law's gap at every call, R(D) of its answer, and what of that is the network's."""
     parts = []
     for rows in torch.arange(len(visits.sigma)).split(CHUNK):
@@ -76,4 +76,4 @@ def found_at(subject: Subject, visits: Visits, *, trained: bool) -> Found:
         network = found.network if trained else unknown(answered)
         parts.append((found.gap, square(answered), found.posterior, network, found.loss_gap, found.ess))
     joined = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Found(**dict(zip(("gap", "denoised", "posterior", "network", "loss_gap", "ess"), joined, strict=True)))
+    return GapEstimate(**dict(zip(("gap", "denoised", "posterior", "network", "loss_gap", "ess"), joined, strict=True)))

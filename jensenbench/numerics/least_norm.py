@@ -7,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jensenbench.core.constraints import TOLERANCE
 from jensenbench.errors import UserError
 from jensenbench.numerics.tensors import per_row
+
+TOLERANCE = 1e-12  # of conjugate gradients, relative to the violation that they remove
+POLISH = 1e-3  # of the second solve, which removes the rounding of the first
 
 Map = Callable[[Tensor], Tensor]  # states (b, ...) to violations (b, m), row by row
 
@@ -30,23 +32,25 @@ class Linearised:
             (self._pulled,) = torch.autograd.grad(self._h, self._x, self._dual, create_graph=True)
         self.value = self._h.detach()
 
-    def pull(self, rows: Tensor) -> Tensor:
+    def vjp(self, rows: Tensor) -> Tensor:
         """Jᵀ rows, (b, m) to (b, ...)."""
         return torch.autograd.grad(self._h, self._x, rows, retain_graph=True)[0]
 
-    def push(self, step: Tensor) -> Tensor:
+    def jvp(self, step: Tensor) -> Tensor:
         """J step, (b, ...) to (b, m)."""
         return torch.autograd.grad(self._pulled, self._dual, step, retain_graph=True)[0]
 
 
-class Shortest(NamedTuple):
+class LeastNormResult(NamedTuple):
     """Steps (b, ...), and which rows (b,) met the tolerance."""
 
     step: Tensor
     converged: Tensor
 
 
-def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: int, damping: float = 0.0) -> Shortest:
+def least_norm(
+    at: Linearised, target: Tensor, *, tolerance: float, iterations: int, damping: float = 0.0
+) -> LeastNormResult:
     """J⁺ target: the shortest v among those that minimise ‖Jv − target‖, target (b, m).
 
     With damping > 0, Jᵀ(JJᵀ + damping I)⁻¹ target. Conjugate gradients on the normal equations (Hestenes & Stiefel
@@ -54,7 +58,7 @@ def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: 
     A row stops at ‖Jv − target‖ <= tolerance ‖target‖, or where the gradient Jᵀ(Jv − target) + damping v is
     rounding; then it stands still, so that it does not depend on its neighbours.
     """
-    rest, slope = target, at.pull(target)
+    rest, slope = target, at.vjp(target)
     step, direction, steepness = torch.zeros_like(slope), slope, _squares(slope)
     goal, rounding = tolerance**2 * _squares(target), (ROUNDING * torch.finfo(target.dtype).eps) ** 2
     largest = steepness / _squares(target)  # of the squares of J's gains on the way, at most |J|²
@@ -62,18 +66,18 @@ def least_norm(at: Linearised, target: Tensor, *, tolerance: float, iterations: 
     for _ in range(iterations):
         if not active.any():
             break
-        image = at.push(direction)
+        image = at.jvp(direction)
         gained, travelled = _squares(image), _squares(direction)
         largest = torch.where(active, torch.maximum(largest, gained / travelled), largest)
         length = torch.where(active, steepness / (gained + damping * travelled), 0.0)
         step = step + per_row(length, step) * direction
         rest = rest - per_row(length, rest) * image
-        slope = at.pull(rest) - damping * step
+        slope = at.vjp(rest) - damping * step
         before, steepness = steepness, torch.where(active, _squares(slope), steepness)
         follow = slope + per_row(steepness / before, slope) * direction
         direction = torch.where(per_row(active, slope), follow, direction)
         active = active & (_squares(rest) > goal) & (steepness > rounding * largest * _squares(rest))
-    return Shortest(step, _squares(rest) <= goal)
+    return LeastNormResult(step, _squares(rest) <= goal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ class GaussNewton:
                 "need 0 < tolerance < 1, iterations >= 1, floor >= 0"
             )
 
-    def walk(self, h: Map, x: Tensor) -> Iterator[Shortest]:
+    def iterates(self, h: Map, x: Tensor) -> Iterator[LeastNormResult]:
         """Yield the states after each step, without end; ``converged`` tells whether its linear solve was."""
         while True:
             with torch.no_grad():
@@ -110,7 +114,7 @@ class GaussNewton:
                 Linearised(h, x.to(self.dtype)), target, tolerance=self.tolerance, iterations=self.iterations
             )
             x = x + solved.step.to(x)
-            yield Shortest(x, solved.converged)
+            yield LeastNormResult(x, solved.converged)
 
 
 class Rows(NamedTuple):
@@ -123,7 +127,7 @@ class Rows(NamedTuple):
 def balanced(groups: Callable[[Tensor], list[Rows]], x: Tensor) -> Map:
     """One map h out of groups of rows, each scaled so that its rows of J have length about 1 at x (b, ...).
 
-    Shortest steps do not depend on the scales of rows, but their computation converges faster.
+    LeastNormResult steps do not depend on the scales of rows, but their computation converges faster.
     """
     scales = []
     with torch.enable_grad():
@@ -159,6 +163,22 @@ def sequential(h: Map, x: Tensor, steps: int, *, tolerance: float = TOLERANCE, i
     y = x
     for _ in range(steps):
         at = Linearised(h, y)
-        target = -(at.value + at.push(x - y))
+        target = -(at.value + at.jvp(x - y))
         y = x + least_norm(at, target, tolerance=tolerance, iterations=iterations).step
     return y
+
+
+def nearest(violation: Map, x: Tensor) -> Tensor:
+    """Nearest point to every row of x with violation 0, for an affine violation (b, ...) -> (b, m).
+
+    Where there is none, the nearest one with the smallest violation.
+    """
+    return least_change(violation, least_change(violation, x), tolerance=POLISH)
+
+
+def least_change(
+    violation: Map, x: Tensor, *, damping: float = 0.0, tolerance: float = TOLERANCE, iterations: int = 1000
+) -> Tensor:
+    """x - Jᵀ(JJᵀ + damping I)⁻¹ h: the nearest zero of h = violation, linearised at x; see :func:`least_norm`."""
+    at = Linearised(violation, x)
+    return x + least_norm(at, -at.value, damping=damping, tolerance=tolerance, iterations=iterations).step

@@ -5,13 +5,18 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
+
+from torch import Tensor
 
 from jensenbench.core.method import Method
 from jensenbench.core.pde import PDE
 from jensenbench.core.settings import configure
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.io.provenance import ROOT, public_modules
+
+HIGH_ORDER = "pdes._high_order"  # stencils that judge samples: no method may be guided by them
 
 
 def load_method(name: str) -> type[Method]:
@@ -28,6 +33,11 @@ def make_pde(name: str, settings: Mapping[str, Any]) -> PDE:
     """A PDE with checked settings."""
     pde = load_pde(name)
     return pde(configure(f"{name} setting", pde.Config(), settings))
+
+
+def high_order_residual(pde: PDE, state: Tensor) -> Tensor | None:
+    """(b, *points) residual of states (b, C, *grid) by a stencil of fourth order, None where the PDE has none."""
+    return _module(HIGH_ORDER).high_order_residual(pde, state)
 
 
 def method_config(method: type[Method], variant: str, *overrides: Mapping[str, Any]) -> Any:
@@ -74,9 +84,7 @@ def describe_pde(pde: type[PDE]) -> dict[str, Any]:
 def _load(package: str, kind: str, name: str, base: type) -> Any:
     if name not in public_modules(package):
         raise UnknownName(kind, name, public_modules(package))
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    module = importlib.import_module(f"{package}.{name}")
+    module = _module(f"{package}.{name}")
     found = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, base)]
     own = [value for value in found if value.__module__ == module.__name__ and not inspect.isabstract(value)]
     if len(own) != 1 or vars(own[0]).get("name") != name:
@@ -84,3 +92,9 @@ def _load(package: str, kind: str, name: str, base: type) -> Any:
             f"{package}/{name}.py must define one {kind} class with name = {name!r}, found {[c.__name__ for c in own]}"
         )
     return own[0]
+
+
+def _module(name: str) -> ModuleType:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module(name)

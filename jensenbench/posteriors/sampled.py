@@ -13,7 +13,6 @@ from jensenbench.core.pde import PDE
 from jensenbench.io.layout import POSTERIORS
 from jensenbench.io.provenance import ROOT
 from jensenbench.posteriors.files import ReferencePosterior
-from jensenbench.posteriors.latent import load_latent
 
 PUBLISHED = ROOT / POSTERIORS
 
@@ -34,7 +33,7 @@ class SampledPosterior:
         self.mean, self.std, self.draws = blank, blank.clone(), blank[:, None].repeat_interleave(stored, 1)
         for index, reference in usable.items():
             self.mean[index], self.std[index] = reference.mean, reference.std
-            self.draws[index] = load_latent(pde)(reference.latents[:stored].double())
+            self.draws[index] = pde.latent_map()(reference.latents[:stored].double())
         reasons = [
             f"instance {index}: {found[index].reason if index in found else 'none'}"
             for index in range(count)
@@ -50,7 +49,7 @@ class SampledPosterior:
             path = folder / f"{index}.safetensors"
             if path.exists():
                 reference = ReferencePosterior.load(path)
-                if reference.is_of(observation.rows([index]), scale):
+                if reference.is_of(observation.subset([index]), scale):
                     found[index] = reference
         return cls(pde, found, len(observation.mask)) if found else None
 

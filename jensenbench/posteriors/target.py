@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import LatentMap
 from jensenbench.errors import UserError
-from jensenbench.posteriors.latent import Latent
 
 
 class Point(NamedTuple):
@@ -28,7 +28,7 @@ class Target:
         scale: (C,) standard deviation of each field, the unit of the noise.
     """
 
-    def __init__(self, latent: Latent, observation: MaskObservation | None, scale: Tensor):
+    def __init__(self, latent: LatentMap, observation: MaskObservation | None, scale: Tensor):
         self.latent = latent
         self._entries, self._values, self._unit = torch.zeros(0, dtype=torch.long), scale[:0], scale[:0]
         if observation is None:

@@ -16,7 +16,7 @@ from jensenbench.experiment.config import EXACT_KINDS
 from jensenbench.io.files import open_hdf5, read_yaml
 from jensenbench.io.layout import Layout
 from jensenbench.io.schema import TIMING_COLUMNS
-from jensenbench.stages import collect
+from jensenbench.io.tables import read_tables
 
 CONTROL = "control"
 Frame = Any  # a pandas DataFrame or Series: pandas' own annotations lose the type at every selection
@@ -86,7 +86,7 @@ class Results:
 
 def load_results(config: Path, root: Path) -> Results:
     """Read a tier's collected tables; missing or foreign ones are one clear error."""
-    tables = collect.read_tables(root)
+    tables = read_tables(root)
     if tables["runs"].empty:
         raise UserError(f"{root / 'runs.csv.gz'} holds no run: sample and evaluate first")
     beside = pd.DataFrame(list(_timings_beside(root)), columns=[*TIMING_COLUMNS, "states_per_second"])

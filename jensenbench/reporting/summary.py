@@ -101,7 +101,7 @@ class Group:
     @property
     def at_place(self) -> bool:
         """Whether the task observes a place of the evolution: its start, its ends, sensors."""
-        return self._task is not None and bool(self._task.place)
+        return self._task is not None and bool(self._task.region)
 
     @property
     def unknown_fields(self) -> list[str]:
@@ -173,19 +173,19 @@ class Group:
     def ties(self, entries: dict[str, tuple[Candidate, str]]) -> set[str]:
         """Entries not separated from the best by Holm over all pairs; controls and failures are left out."""
         entries = {name: (c, m) for name, (c, m) in entries.items() if not c.control and self._complete(c, m)}
-        badness = {name: self.badness(c, m) for name, (c, m) in entries.items()}
-        if all(values.ndim == 2 for values in badness.values()):
-            return tied(badness)
+        cost = {name: self.cost(c, m) for name, (c, m) in entries.items()}
+        if all(values.ndim == 2 for values in cost.values()):
+            return tied(cost)
         resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
         if len(self.seeds) < MIN_SEEDS and any(values is None for values in resampled.values()):
             return set()  # nothing is known about the spread: no test, no bold
         known = {n: self._badness(entries[n][1], values) for n, values in resampled.items() if values is not None}
-        return tied_sets(badness, known)
+        return tied_sets(cost, known)
 
     def _complete(self, candidate: Candidate, metric: str) -> bool:
         return candidate.status == "ok" and bool(np.isfinite(self.values(candidate, metric)).all())
 
-    def badness(self, candidate: Candidate, metric: str) -> Array:
+    def cost(self, candidate: Candidate, metric: str) -> Array:
         """Values (S, N) or (S,) turned so that less is better, as tests see them."""
         return self._badness(metric, self.values(candidate, metric))
 
@@ -194,7 +194,7 @@ class Group:
         scale = self.scale(metric)
         if metric.split("@")[0] in FLOORED:
             values = np.maximum(values, self.dataset.floor_float32)
-        return scale.badness(scale.forward(values))
+        return scale.cost(scale.forward(values))
 
     def block(self, title: str, metrics: Sequence[str], service: str = "") -> Block:
         """All candidates over ``metrics`` after a service, ranked by the first; failures last, then controls."""
@@ -212,7 +212,7 @@ class Group:
     def ranks(self, metric: str) -> dict[str, int]:
         """Rank of each method by its mean; every failed or incomplete one has the worst; skipped ones have none."""
         running = [c for c in self.candidates if not c.control and c.status != "skipped"]
-        means = {c.name: float(self.badness(c, metric).mean()) for c in running if self._complete(c, metric)}
+        means = {c.name: float(self.cost(c, metric).mean()) for c in running if self._complete(c, metric)}
         ranks = {name: 1 + sum(other < mean for other in means.values()) for name, mean in means.items()}
         return {c.name: ranks.get(c.name, len(running)) for c in running} if means else {}
 

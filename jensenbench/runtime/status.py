@@ -7,7 +7,7 @@ import torch
 from jensenbench.errors import BudgetExceeded, Diverged, UserError
 
 
-def explain(error: Exception) -> tuple[str, str]:
+def status_of(error: Exception) -> tuple[str, str]:
     """Status and reason of what a plug-in raised; a user's mistake is raised again.
 
     The traceback of a plug-in's own mistake goes to the log.

@@ -25,7 +25,7 @@ from jensenbench.evaluation.controls import (
     posterior_controls,
     posteriors_of,
 )
-from jensenbench.evaluation.evaluator import Judge
+from jensenbench.evaluation.evaluator import Evaluator
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.io import provenance
@@ -70,7 +70,7 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
         labels = check_samples(sampled, dataset, seed)
         setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
         posteriors = posteriors_of(setting, loaded)
-        judge = Judge(
+        evaluator = Evaluator(
             dataset,
             loaded.codec,
             make_reference(dataset.split("reference"), dataset.field_std),
@@ -78,10 +78,10 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
             {task: optimum(setting, task, posterior) for task, posterior in posteriors.items()},
         )
         tables = [
-            score_sampled(judge, task) for task in progress(sampled, label=f"evaluate {dataset.label}", unit="task")
+            score_sampled(evaluator, task) for task in progress(sampled, label=f"evaluate {dataset.label}", unit="task")
         ]
         for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
-            tables.append(score_control(judge, control, _control_row(labels, seed, dataset, loaded, control)))
+            tables.append(score_control(evaluator, control, _control_row(labels, seed, dataset, loaded, control)))
         write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
 
 
@@ -138,28 +138,30 @@ def control_setting(
     return ControlSetting(dataset, label, seed, observed, draws, states, unconditional)
 
 
-def score_sampled(judge: Judge, task: Sampled) -> tuple[dict[str, Any], pd.DataFrame | None]:
+def score_sampled(evaluator: Evaluator, task: Sampled) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """Run row and metrics of one task of a method; no metrics where it did not end well."""
     if task.row["status"] != "ok":
         return task.row, None
     fields, name = task.fields(), task.row["task"]
-    if name != UNCONDITIONAL and name not in judge.observed:
+    if name != UNCONDITIONAL and name not in evaluator.observed:
         raise UserError(f"{task.path}: the observations file has no task {name!r}; run the stage `observe` again")
-    expected = len(judge.observed[name].truth) if name in judge.observed else len(fields)
+    expected = len(evaluator.observed[name].truth) if name in evaluator.observed else len(fields)
     if len(fields) != expected:
         raise UserError(
             f"{task.path}: {name} has {len(fields)} instances, the observations {expected}; sample it again"
         )
-    values, reason = judge.score(fields, name)
+    values, reason = evaluator.score(fields, name)
     return task.row | {"reason": task.row["reason"] or reason}, tidy(values, task.row["run_id"])
 
 
-def score_control(judge: Judge, control: Control, row: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:
+def score_control(
+    evaluator: Evaluator, control: Control, row: dict[str, Any]
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """Run row and metrics of a control."""
     if control.fields is None:
         return row, None
-    values, reason = judge.score(control.fields, control.task, services=control.services)
-    floors = {"data_floor": judge.dataset.floor, "float32_floor": judge.dataset.floor_float32}
+    values, reason = evaluator.score(control.fields, control.task, services=control.services)
+    floors = {"data_floor": evaluator.dataset.floor, "float32_floor": evaluator.dataset.floor_float32}
     if control.variant in floors:
         values["residual_floor"] = torch.tensor(floors[control.variant])
     return row | {"reason": reason}, tidy(values, row["run_id"])

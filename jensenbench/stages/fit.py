@@ -18,7 +18,7 @@ from jensenbench.plugins.registry import load_method
 from jensenbench.priors.io import LoadedPrior, load_prior
 from jensenbench.priors.pairs import Pairs
 from jensenbench.runtime.devices import pick_device
-from jensenbench.runtime.status import explain
+from jensenbench.runtime.status import status_of
 from jensenbench.runtime.timing import timed
 
 LOG = "log.csv"  # what a loop writes into its folder of state
@@ -76,7 +76,7 @@ def fit(
     try:
         module = method.fit(prior.on(device), problem, states, state_dir=state_dir, seed=seed, pairs=pairs)
     except Exception as error:  # a plug-in's mistake is a row of the table
-        return Fitted(*explain(error), meta=meta)
+        return Fitted(*status_of(error), meta=meta)
     return Fitted(tensors=module.state_dict(), meta=meta)
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from jensenbench.data.dataset import load_dataset
-from jensenbench.data.observations import alike, look_at
+from jensenbench.data.observations import conditional_resamples, observe_states
 from jensenbench.experiment.config import Tier
 from jensenbench.io.files import write_hdf5
 
@@ -22,13 +22,13 @@ def run(*, tier: Tier, label: str, data: Path, out: Path) -> None:
         for task in tier.tasks_of(label):
             if not task.observes:
                 continue
-            seen = look_at(truth, task, dataset, seed=tier.data.seed)
+            seen = observe_states(truth, task, dataset, seed=tier.data.seed)
             group = file.create_group(task.label)
             group.attrs["noise_std"] = task.noise_std
             group.create_dataset("mask", data=seen.mask.numpy().astype(np.uint8))
             group.create_dataset("values", data=seen.values.numpy())
             group.create_dataset("truth", data=truth.numpy())
             if task.knows("coefficient") and pde.latent and pde.data == "discrete":
-                group.create_dataset("alike", data=alike(pde, truth, seed=tier.data.seed).numpy())
+                group.create_dataset("alike", data=conditional_resamples(pde, truth, seed=tier.data.seed).numpy())
 
     write_hdf5(out, fill)

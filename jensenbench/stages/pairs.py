@@ -11,7 +11,7 @@ from jensenbench.io.files import canonical_json
 from jensenbench.priors.io import load_prior
 from jensenbench.priors.pairs import Pairs, make_pairs
 from jensenbench.runtime.devices import pick_device
-from jensenbench.runtime.status import explain
+from jensenbench.runtime.status import status_of
 from jensenbench.runtime.timing import timed
 
 
@@ -32,6 +32,6 @@ def run(*, tier: Tier, entry: PairsEntry, seed: int, data: Path, prior_file: Pat
         try:
             pairs = make_pairs(prior.on(device), entry.settings, key=key, folder=folder, run=run, device=device)
         except Exception as error:  # the reason reaches the rows of the methods that want the pairs
-            status, reason = explain(error)
+            status, reason = status_of(error)
             pairs = Pairs(folder, entry.settings, (), status, reason)
         pairs.write(out)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import LatentMap
 from jensenbench.data.dataset import Dataset, load_dataset
 from jensenbench.data.observations import load_observation
 from jensenbench.errors import UnknownName, UserError
@@ -15,7 +16,6 @@ from jensenbench.experiment.config import Tier
 from jensenbench.io import provenance
 from jensenbench.posteriors.chains import SAVE_EVERY, Chains, ChainSettings
 from jensenbench.posteriors.files import ReferencePosterior
-from jensenbench.posteriors.latent import Latent, load_latent
 from jensenbench.posteriors.target import Target
 from jensenbench.runtime.progress import progress
 
@@ -58,14 +58,14 @@ def run(
     dataset = load_dataset(data)
     if dataset.source != "generated":
         raise UserError(f"{data}: reference posteriors need generated data: the law of {dataset.source} is not known")
-    latent = load_latent(dataset.pde)
+    latent = dataset.pde.latent_map()
     for name in noisy_tasks(tier, label, task):
         observation = load_observation(observations, name)
         count = len(observation.mask) if instances is None else instances
         if not 0 < count <= len(observation.mask):
             raise UserError(f"instances = {count}: {observations} holds {len(observation.mask)} of {name}")
         for index in range(count):
-            instance = Instance(dataset, label, name, index, observation.rows([index]))
+            instance = Instance(dataset, label, name, index, observation.subset([index]))
             path = out / label / name / f"{index}.safetensors"
             reference = finished(path, instance, settings) or sample(latent, instance, settings, path, state_dir)
             print(f"{instance.name}: {summary(reference)}", flush=True)
@@ -96,7 +96,7 @@ def finished(path: Path, instance: Instance, settings: ChainSettings) -> Referen
 
 
 def sample(
-    latent: Latent, instance: Instance, settings: ChainSettings, path: Path, state_dir: Path
+    latent: LatentMap, instance: Instance, settings: ChainSettings, path: Path, state_dir: Path
 ) -> ReferencePosterior:
     """Run the chains of one posterior to their end and write the file."""
     folder, scale = state_dir / instance.name, instance.dataset.field_std

@@ -8,9 +8,9 @@ import pandas as pd
 
 from jensenbench.core.tasks import Task
 from jensenbench.data.dataset import SPLIT_START, Dataset
-from jensenbench.data.observations import look_at
+from jensenbench.data.observations import observe_states
 from jensenbench.evaluation.accuracy import Observed
-from jensenbench.evaluation.evaluator import Judge
+from jensenbench.evaluation.evaluator import Evaluator
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.experiment.config import Cell, Tier
@@ -33,13 +33,13 @@ def run(
     job = open_job(small, cell, seed, data, prior_file, fitted)
     observed = {task.label: observe(job.dataset, tier, task) for task in tasks_of(tier, cell) if task.observes}
     reference = make_reference(job.dataset.split(SPLIT), job.dataset.field_std)
-    judge = Judge(job.dataset, job.prior.codec, reference, observed)
+    evaluator = Evaluator(job.dataset, job.prior.codec, reference, observed)
     rows: list[dict[str, Any]] = []
     frames: list[pd.DataFrame | None] = []
     for trial in trials(tier, cell):
         tried = replace(job, cell=trial, method=type(job.method)(trial.config))
         for task in tasks_of(tier, cell):
-            row, frame = attempt(tried, task, judge, command)
+            row, frame = attempt(tried, task, evaluator, command)
             print(f"{trial.key} {task.label}: {row['status']} {row['reason']}".rstrip(), flush=True)
             rows.append(row)
             frames.append(frame)
@@ -50,16 +50,16 @@ def run(
 def observe(dataset: Dataset, tier: Tier, task: Task) -> Observed:
     """Data and truth of the first validation states; masks are those of no test state."""
     truth, first = dataset.split(SPLIT, tier.tuning.instances), SPLIT_START[SPLIT]
-    return Observed(look_at(truth, task, dataset, seed=tier.data.seed, first=first), truth)
+    return Observed(observe_states(truth, task, dataset, seed=tier.data.seed, first=first), truth)
 
 
-def attempt(job: Job, task: Task, judge: Judge, command: str) -> tuple[dict[str, Any], pd.DataFrame | None]:
+def attempt(job: Job, task: Task, evaluator: Evaluator, command: str) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """Run row and metrics (without services) of one trial on one task."""
-    seen = judge.observed.get(task.label)
+    seen = evaluator.observed.get(task.label)
     outcome = sample_task(job, task, None if seen is None else seen.observation)
     whole = run_row(job, task.label, outcome, command)
     row = identified({key: whole.get(key) for key in (*RUN_COLUMNS, *TIMING_COLUMNS)})
     if outcome.fields is None:
         return row, None
-    values, _ = judge.score(outcome.fields, task.label, services=False)
+    values, _ = evaluator.score(outcome.fields, task.label, services=False)
     return row, tidy(values, row["run_id"])

@@ -11,7 +11,7 @@ from jensenbench.experiment.config import Tier
 from jensenbench.experiment.trials import SPLIT
 from jensenbench.io import provenance
 from jensenbench.io.files import read_yaml, write_text
-from jensenbench.stages import collect
+from jensenbench.io.tables import join_tables, read_tables
 
 
 def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
@@ -19,8 +19,8 @@ def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
 
     Every run of every trial is kept in ``runs.csv.gz`` and ``metrics.csv.gz`` beside ``out``.
     """
-    collect.run(folders=folders, out=out.parent)
-    tables = collect.read_tables(out.parent)
+    join_tables(folders, out.parent)
+    tables = read_tables(out.parent)
     table = trial_table(tables["runs"], tables["metrics"])
     write_text(out, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     found = winners(table, {entry.label: entry.name for entry in tier.pdes})

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.errors import UserError
-from jensenbench.jensen.estimate import Found, square, unknown
+from jensenbench.jensen.estimate import GapEstimate, square, unknown
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
@@ -45,7 +45,7 @@ def posterior(prior: Denoiser, x: Tensor, sigma: float) -> Components:
     raise UserError(f"{type(prior).__name__} has no posterior in closed form; use another estimator")
 
 
-def analytic_gap(residual: InteriorResidual, prior: Denoiser, x: Tensor, sigma: float) -> Found:
+def analytic_gap(residual: InteriorResidual, prior: Denoiser, x: Tensor, sigma: float) -> GapEstimate:
     """The gap at states x (n, C, *grid), exactly; refuses residuals of higher degree than two.
 
     With Q the quadratic part of R, E[R(m + F z)] = R(m) + sum_j Q(F_j, F_j). The mean *square* of a quadratic residual
@@ -63,7 +63,7 @@ def analytic_gap(residual: InteriorResidual, prior: Denoiser, x: Tensor, sigma: 
     if spread is not None:
         total = (law.weights * (square(centred) + spread).unflatten(0, law.weights.shape)).sum(1)
     always = torch.full_like(denoised, torch.inf)
-    return Found(square(expected - at_mean), denoised, total, total - denoised, unknown(x), always)
+    return GapEstimate(square(expected - at_mean), denoised, total, total - denoised, unknown(x), always)
 
 
 def _spread(residual: InteriorResidual, means: Tensor, factor: Tensor) -> Tensor | None:

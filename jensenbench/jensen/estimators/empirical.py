@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from jensenbench.jensen.estimate import Found, square, unknown
+from jensenbench.jensen.estimate import GapEstimate, square, unknown
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.priors.empirical import EmpiricalPrior, effective_states
 
@@ -15,7 +15,7 @@ def empirical_gap(
     sigma: Tensor | float,
     *,
     trained: Tensor | None = None,
-) -> Found:
+) -> GapEstimate:
     """The gap at states x (n, C, *grid), exact for the law of these N states, not for the one they were drawn from.
 
     Args:
@@ -33,4 +33,4 @@ def empirical_gap(
     denoised = square(at_mean)
     network = unknown(x) if trained is None else square(trained - at_mean)
     ess = effective_states(weights)
-    return Found(square(expected - at_mean), denoised, total, total - denoised, network, ess)
+    return GapEstimate(square(expected - at_mean), denoised, total, total - denoised, network, ess)

@@ -9,7 +9,7 @@ from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import KeyedNoise, Replay
 from jensenbench.diffusion.samplers import AncestralRule
 from jensenbench.diffusion.schedules import Ancestral, EDMGrid, betas_between
-from jensenbench.jensen.estimate import Found, product, split_in_halves, unknown
+from jensenbench.jensen.estimate import GapEstimate, product, split_in_halves, unknown
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.priors.empirical import EmpiricalPrior, effective_states
 
@@ -52,7 +52,7 @@ def monte_carlo_gap(
     *,
     draws: int,
     steps: int,
-) -> Found:
+) -> GapEstimate:
     """The gap at states x from ``draws`` posterior draws each, even and at least four.
 
     In a half of k draws the plug-in mean(R) - R(mean) is low by (k - 1)/k for a quadratic R, to first order for any;
@@ -65,7 +65,7 @@ def monte_carlo_gap(
         for states, parts in zip(split_in_halves(found), split_in_halves(values), strict=True)
     )
     denoised, total = product(low, high), values.square().mean((1, 2))
-    return Found(
+    return GapEstimate(
         product(first, second), denoised, total, total - denoised, unknown(x), behind(prior, x, sigma, draws)
     )  # fmt: skip
 

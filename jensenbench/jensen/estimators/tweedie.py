@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import Noise
-from jensenbench.jensen.estimate import Found, product, split_in_halves, square, unknown
+from jensenbench.jensen.estimate import GapEstimate, product, split_in_halves, square, unknown
 from jensenbench.jensen.estimators.monte_carlo import behind
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.numerics.autograd import frozen
@@ -24,7 +24,7 @@ def tweedie_gap(
     *,
     probes: int,
     directions: Tensor | None = None,
-) -> Found:
+) -> GapEstimate:
     """The gap of a quadratic residual at states x (n, C, *grid), from ``probes`` random directions a state.
 
     Second-order Tweedie: Cov(x0|x_t) = sigma² ∂D/∂x =: C (`rozet2024moment`), and with white z
@@ -56,7 +56,7 @@ def tweedie_gap(
     denoised, network = square(at_mean), product(at_mean + first, at_mean + second)
     loss_gap = trace(lambda z, image: _slopes(residual, z, image)).mean(1) if affine else unknown(x)
     ess = behind(prior, x, sigma, torch.inf)
-    return Found(product(first, second), denoised, denoised + loss_gap, loss_gap, network, ess)
+    return GapEstimate(product(first, second), denoised, denoised + loss_gap, loss_gap, network, ess)
 
 
 def _off(fixed: Tensor, z: Tensor) -> Tensor:

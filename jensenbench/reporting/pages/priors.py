@@ -128,13 +128,13 @@ def _floor_row(entry: Entry) -> list[str]:
 def _best(entries: Sequence[Entry], metric: str) -> set[str]:
     """Trained priors that Holm's test over all pairs does not separate from the best."""
     shown = [entry for entry in entries if entry.trained and entry.candidate]
-    badness = {e.prior: e.group.badness(e.candidate, metric) for e in shown if e.candidate}
+    cost = {e.prior: e.group.cost(e.candidate, metric) for e in shown if e.candidate}
     if find_metric(metric).scope != "set":
-        return tied(badness) if len(shown) > 1 else set()
+        return tied(cost) if len(shown) > 1 else set()
     resampled = {e.prior: e.group.replicates(e.candidate, metric) for e in shown if e.candidate}
     known = {prior: values for prior, values in resampled.items() if values is not None}
     enough = len(known) == len(shown) or all(len(e.group.seeds) >= MIN_SEEDS for e in shown)
-    return tied_sets(badness, known) if len(shown) > 1 and enough else set()
+    return tied_sets(cost, known) if len(shown) > 1 and enough else set()
 
 
 def pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry, str]]:

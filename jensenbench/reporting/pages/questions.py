@@ -228,11 +228,11 @@ def _ran(group: Group) -> list[Candidate]:
 
 
 def _first(group: Group, candidates: Sequence[Candidate], metric: str) -> Candidate:
-    """The candidate with the least mean badness, incomplete ones last."""
+    """The candidate with the least mean cost, incomplete ones last."""
 
     def mean(candidate: Candidate) -> float:
-        badness = group.badness(candidate, metric)
-        return float(badness.mean()) if np.isfinite(badness).all() and badness.size else math.inf
+        cost = group.cost(candidate, metric)
+        return float(cost.mean()) if np.isfinite(cost).all() and cost.size else math.inf
 
     return min(candidates, key=lambda c: (mean(c), c.name))
 

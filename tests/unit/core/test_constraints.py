@@ -14,12 +14,12 @@ from jensenbench.core.constraints import (
     chained,
     joint,
     joint_violation,
-    nearest,
     require_compatible,
 )
 from jensenbench.core.observations import LinearObservation, MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
+from jensenbench.numerics.least_norm import nearest
 from jensenbench.plugins.registry import make_pde
 
 SHAPE = (2, 5, 4)
@@ -73,7 +73,7 @@ def test_projections_are_met_idempotent_and_nearest(kind, seed):
 @pytest.mark.parametrize("index", [slice(1, 3), [2, 0]])
 def test_rows_of_a_constraint_are_the_constraint_of_the_rows(kind, index):
     constraint, fields = constraints(5)[kind], normal(6, BATCH, *SHAPE)
-    part = constraint.rows(index)
+    part = constraint.subset(index)
     assert torch.allclose(part.project(fields[index]), constraint.project(fields)[index], rtol=0, atol=1e-12)
     assert torch.allclose(part.violation(fields[index]), constraint.violation(fields)[index], rtol=0, atol=1e-12)
 

@@ -42,6 +42,6 @@ def test_on_an_affine_map_one_step_is_the_projection_of_measured():
 
 def test_rows_do_not_depend_on_their_neighbours_and_the_dtype_is_kept():
     constraint, x = Implicit("sphere", radius), 1 + 0.3 * states(2, 4, 1, 2, 2)
-    alone = torch.cat([constraint.rows([row]).project(x[row : row + 1]) for row in range(4)])
+    alone = torch.cat([constraint.subset([row]).project(x[row : row + 1]) for row in range(4)])
     assert (constraint.project(x) - alone).abs().max() < 1e-14
     assert constraint.project(x.float()).dtype == torch.float32

@@ -8,7 +8,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import TASKS, Task, find_task
-from jensenbench.data.observations import alike
+from jensenbench.data.observations import conditional_resamples
 from jensenbench.errors import UserError
 from jensenbench.evaluation.distribution import conditional_moments
 from jensenbench.evaluation.residuals import constraint_errors
@@ -138,7 +138,7 @@ def test_resimulated_states_follow_the_law_of_what_was_not_told(name, settings):
 
 def test_states_alike_differ_between_draws_and_share_their_coefficient():
     pde, states = setting("heat", {"law": "eci"})
-    found = alike(pde, states, seed=0)
+    found = conditional_resamples(pde, states, seed=0)
     assert found.shape == (3, 64, *pde.shape)
     assert torch.equal(found[:, :, :, 0], states[:, None, :, 0].expand(-1, 64, -1, -1))
     assert float(found[:, :, :, 1].std(1).min()) > 0
@@ -163,7 +163,7 @@ def test_a_problem_holds_a_sample_to_its_start_and_its_integrals(name, settings)
 def test_moments_of_draws_of_the_open_law_do_not_differ_from_the_resimulated_ones():
     pde = make_pde("heat", {"n": 8, "law": "eci"})
     states = pde.generate(range(40), seed=3)
-    found, std = alike(pde, states, seed=1), states.transpose(0, 1).flatten(1).std(1)
+    found, std = conditional_resamples(pde, states, seed=1), states.transpose(0, 1).flatten(1).std(1)
     own = conditional_moments(pde, found[:, :8], found[:, 8:], std)
     wrong = conditional_moments(pde, found[:, :8] + 0.3 * std, found[:, 8:], std)
     narrow = conditional_moments(pde, states[:, None].expand(-1, 8, -1, -1, -1), found, std)
@@ -184,7 +184,7 @@ def test_tasks_that_an_equation_does_not_have_are_refused_by_name():
     with pytest.raises(UserError, match="exact initial data"):
         find_task("mass", noise_std=0.1)
     with pytest.raises(UserError, match="did you mean 'initial'"):
-        Task("x", place="initia")
+        Task("x", region="initia")
     with pytest.raises(UserError, match="use discrete"):
         continuous = make_pde("stefan", {"n": 8, "data": "continuous"})
         continuous.resimulate(continuous.generate([0], seed=0), [1], seed=0)

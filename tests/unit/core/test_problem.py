@@ -129,7 +129,7 @@ def test_correction_meets_all_constraints_and_is_idempotent(dtype):
 def test_rows_of_a_problem_are_the_problem_of_the_rows(index):
     problem, states = _problem()
     x = problem.encode(states) + 0.3
-    part = problem.rows(index)
+    part = problem.subset(index)
     assert torch.allclose(part.misfit(x[index]), problem.misfit(x)[index], rtol=0, atol=1e-14)
     assert torch.allclose(part.violation(x[index]), problem.violation(x)[index], rtol=0, atol=1e-14)
     assert (part.task, part.term_scale) == (problem.task, problem.term_scale)
@@ -151,7 +151,7 @@ def test_a_dense_operator_acts_on_flattened_fields():
     assert torch.allclose(data.forward(state), torch.stack([matrix @ s.flatten() for s in state]))
     assert data.groups(data.forward(state)).shape == (2, 1, 5)
     assert data.counts().tolist() == [[5], [5]]
-    assert data.rows([1]).values.shape == (1, 5)
+    assert data.subset([1]).values.shape == (1, 5)
 
 
 def test_fixed_entries_keep_the_rest():

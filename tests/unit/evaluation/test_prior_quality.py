@@ -10,7 +10,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
-from jensenbench.evaluation.evaluator import Judge
+from jensenbench.evaluation.evaluator import Evaluator
 from jensenbench.evaluation.prior_quality import QUALITIES, PriorQuality
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.io.schema import SPLITS
@@ -53,8 +53,8 @@ class Blurred(Denoiser):
 
 def test_it_is_what_the_evaluation_says_of_the_same_states(dataset, quality, codec):
     states = dataset.split("test")[:STATES]
-    judge = Judge(dataset, codec, make_reference(dataset.split("reference"), dataset.field_std), {})
-    expected = judge.measure(states[:, None], None)
+    evaluator = Evaluator(dataset, codec, make_reference(dataset.split("reference"), dataset.field_std), {})
+    expected = evaluator.measure(states[:, None], None)
     found = quality.measure(states)
     for name in ("mmse", "smse", "sliced_w2"):
         assert found[name] == pytest.approx(float(expected[name]), rel=1e-12)

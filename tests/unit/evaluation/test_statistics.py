@@ -122,5 +122,5 @@ def test_transforms_come_back(value, name):
 
 def test_badness_measures_the_distance_from_a_target():
     ratio, coverage = Scale(METRICS["std_ratio"]), Scale(METRICS["coverage_90"])
-    assert ratio.badness(ratio.forward(np.array([0.5, 2.0]))) == pytest.approx(math.log(2))
-    assert coverage.badness(np.array([0.85, 0.95])) == pytest.approx(0.05)
+    assert ratio.cost(ratio.forward(np.array([0.5, 2.0]))) == pytest.approx(math.log(2))
+    assert coverage.cost(np.array([0.85, 0.95])) == pytest.approx(0.05)

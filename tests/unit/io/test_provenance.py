@@ -73,8 +73,3 @@ def test_a_watched_file_is_refused_once_its_content_changes(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="put it back"):
         watch.check()
-
-
-def test_modules_loaded_by_a_literal_name_count_as_imports():
-    assert "pdes._high_order" in provenance.closure(["jensenbench.evaluation.robustness"])
-    assert "pdes._latents" in provenance.closure(["jensenbench.posteriors.latent"])

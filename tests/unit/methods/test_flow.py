@@ -152,7 +152,7 @@ def test_dflow_reaches_the_noise_nearest_to_its_start_that_meets_the_data(blend)
     at_zero = misfit(torch.zeros_like(start))
     basis = torch.eye(72, dtype=torch.float64).reshape(72, *PDE.shape)
     for row in range(rows):
-        part = task.rows([row] * 72)
+        part = task.subset([row] * 72)
         matrix = (part.misfit(method.flow(PRIOR, basis)) / unit).flatten(1).T - at_zero[row][:, None]
         nearest = start[row].flatten() - torch.linalg.pinv(matrix, rtol=1e-10) @ misfit(start)[row]
         assert torch.allclose(end[row].flatten(), nearest, atol=2e-3)
@@ -229,7 +229,7 @@ def test_coupled_rows_of_dflow_show():
     task = problem()
     coupled = short(DFLOW, "published", couple_batch=True)
     together = coupled.sample(PRIOR, task, latents())
-    alone = coupled.sample(PRIOR, task.rows([0]), latents(1))
+    alone = coupled.sample(PRIOR, task.subset([0]), latents(1))
     assert not torch.allclose(together[:1], alone, rtol=1e-3)
 
 

@@ -104,7 +104,7 @@ def test_scaled_losses_are_squared_ones():
 @pytest.mark.parametrize("noise_std", [0.0, 1.0])
 def test_corrected_dps_samples_the_posterior_of_an_isotropic_law(noise_std):
     rows = 200
-    task = problem(1, rows=1, noise_std=noise_std).rows([0] * rows)
+    task = problem(1, rows=1, noise_std=noise_std).subset([0] * rows)
     free, draws = Problem(PDE, "free", task.codec), [(row,) for row in range(rows)]
     guided, unguided = (few(DPS, "corrected", steps=100).sample(PRIOR, t, KeyedNoise(draws)) for t in (task, free))
     mask, shrink = task.observation.mask[0], 1 / (1 + noise_std**2)
@@ -146,7 +146,7 @@ def test_coupled_batch_shows(variant):
     task, draws = problem(), [(row,) for row in range(3)]
     coupled = few(DPS, variant, couple_batch=True)
     together = coupled.sample(PRIOR, task, KeyedNoise(draws))
-    alone = coupled.sample(PRIOR, task.rows([0]), KeyedNoise(draws[:1]))
+    alone = coupled.sample(PRIOR, task.subset([0]), KeyedNoise(draws[:1]))
     assert not torch.allclose(together[:1], alone, rtol=1e-3)
 
 

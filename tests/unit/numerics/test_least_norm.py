@@ -54,15 +54,15 @@ def test_products_are_those_of_the_jacobian():
     h = lambda state: torch.stack([state.prod(1), state.sin().sum(1)], 1)  # noqa: E731
     jacobian = torch.stack([torch.autograd.functional.jacobian(lambda row: h(row[None])[0], row) for row in x])
     at = Linearised(h, x)
-    assert torch.allclose(at.push(step), torch.einsum("bmd,bd->bm", jacobian, step))
-    assert torch.allclose(at.pull(rows), torch.einsum("bmd,bm->bd", jacobian, rows))
+    assert torch.allclose(at.jvp(step), torch.einsum("bmd,bd->bm", jacobian, step))
+    assert torch.allclose(at.vjp(rows), torch.einsum("bmd,bm->bd", jacobian, rows))
     assert torch.equal(at.value, h(x))
 
 
 def test_steps_onto_a_sphere_keep_the_direction_and_converge_quadratically():
     x = 3 * torch.nn.functional.normalize(normal(5, 4), dim=1)
-    errors = [float(circle(state).abs().max()) for state, _ in islice(EXACT.walk(circle, x), 6)]
-    ends = list(islice(EXACT.walk(circle, x), 6))
+    errors = [float(circle(state).abs().max()) for state, _ in islice(EXACT.iterates(circle, x), 6)]
+    ends = list(islice(EXACT.iterates(circle, x), 6))
     assert torch.allclose(ends[-1].step, x / 3)
     assert errors[-1] < 1e-12
     assert errors[3] <= errors[2] ** 2
@@ -75,15 +75,15 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype, rounding):
     x = normal(4, 8) * torch.tensor([1.0, 0, 1e-6, 1], dtype=torch.float64)[:, None]
     x[1, 0] = 1.0
     h, rule = affine(matrix, torch.zeros(8, dtype=torch.float64)), GaussNewton(tolerance=1e-4, dtype=dtype)
-    together = next(rule.walk(h, x)).step
-    alone = torch.cat([next(rule.walk(h, row[None])).step for row in x])
+    together = next(rule.iterates(h, x)).step
+    alone = torch.cat([next(rule.iterates(h, row[None])).step for row in x])
     assert torch.allclose(together, alone, rtol=rounding, atol=1e-12)
 
 
 def test_a_solve_that_stops_at_its_cap_is_not_called_converged():
     matrix = torch.diag(torch.logspace(0, 4, 30, dtype=torch.float64))
     h, x = affine(matrix, torch.zeros(30, dtype=torch.float64)), normal(2, 30)
-    few, many = (next(GaussNewton(iterations=n, dtype=torch.float64).walk(h, x)) for n in (3, 2000))
+    few, many = (next(GaussNewton(iterations=n, dtype=torch.float64).iterates(h, x)) for n in (3, 2000))
     assert not few.converged.any()
     assert many.converged.all()
     assert (h(few.step).norm(dim=1) < h(x).norm(dim=1)).all()
@@ -92,7 +92,7 @@ def test_a_solve_that_stops_at_its_cap_is_not_called_converged():
 def test_rows_at_the_floor_or_without_a_value_stand_still():
     x = torch.stack([normal(4), torch.full((4,), torch.nan, dtype=torch.float64), normal(4, seed=1)])
     x[0] /= x[0].norm()
-    after = next(GaussNewton(floor=1e-9).walk(circle, x)).step
+    after = next(GaussNewton(floor=1e-9).iterates(circle, x)).step
     assert torch.equal(after[0], x[0])
     assert torch.isnan(after[1]).all()
     assert not torch.equal(after[2], x[2])
@@ -109,9 +109,9 @@ def test_units_of_rows_do_not_change_the_step_but_its_price(seed, unit):
 
     plain = lambda state: torch.cat([state @ first.T - 1, state @ second.T], 1)  # noqa: E731
     h = balanced(groups, x)
-    assert torch.allclose(next(EXACT.walk(h, x)).step, next(EXACT.walk(plain, x)).step, rtol=1e-6, atol=1e-8)
+    assert torch.allclose(next(EXACT.iterates(h, x)).step, next(EXACT.iterates(plain, x)).step, rtol=1e-6, atol=1e-8)
     at = Linearised(h, x)
-    lengths = torch.stack([at.pull(row.expand(2, -1)).norm(dim=1) for row in torch.eye(5, dtype=torch.float64)])
+    lengths = torch.stack([at.vjp(row.expand(2, -1)).norm(dim=1) for row in torch.eye(5, dtype=torch.float64)])
     assert float(lengths.max() / lengths.min()) < 50
 
 

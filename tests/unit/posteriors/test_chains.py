@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jensenbench.core.codec import Codec
 from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import LatentMap
 from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import Task
 from jensenbench.errors import UserError
@@ -16,7 +17,6 @@ from jensenbench.posteriors.annealing import reweigh
 from jensenbench.posteriors.chains import Chains, ChainSettings
 from jensenbench.posteriors.diagnostics import diagnose
 from jensenbench.posteriors.kernel import Reference, step
-from jensenbench.posteriors.latent import Latent, load_latent
 from jensenbench.posteriors.target import Point, Target
 from jensenbench.priors.gaussian import GaussianPrior
 from pdes._grf import draw_normals
@@ -43,7 +43,7 @@ def make_target(name: str, settings: dict, task: Task) -> tuple[Target, Tensor, 
     states = pde.generate(range(64), seed=0)
     scale = states.transpose(0, 1).flatten(1).std(1)
     data = task.observe(states[0], pde, scale, seed=0, index=0)
-    return Target(load_latent(pde), data, scale), scale, data
+    return Target(pde.latent_map(), data, scale), scale, data
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def make_target(name: str, settings: dict, task: Task) -> tuple[Target, Tensor, 
 )
 def test_the_latent_is_the_law_that_the_pde_generates(name, settings, shape):
     pde = make_pde(name, {"n": 8, **settings})
-    latent = load_latent(pde)
+    latent = pde.latent_map()
     noise = torch.from_numpy(draw_normals(range(3), shape, seed=5)).flatten(1)
     silent = noise.shape[1] - latent.size  # the mean of a square's field, or the sine that the grid does not see
     z = noise[:, silent:] if len(shape) == 2 and shape[0] == shape[1] else noise[:, : latent.size]
@@ -74,7 +74,7 @@ def test_defects_at_the_truth_are_the_tasks_noise():
     found = []
     for index, state in enumerate(states):
         data = task.observe(state, pde, scale, seed=0, index=index)
-        defects = Target(load_latent(pde), data, scale).defects(state[None])
+        defects = Target(pde.latent_map(), data, scale).defects(state[None])
         unit = (task.noise_std * scale[:, None, None]).expand_as(state)[data.mask[0]]
         assert torch.allclose(state[data.mask[0]] - data.values[data.mask], unit * defects[0], atol=1e-12)
         found.append(defects)
@@ -102,7 +102,7 @@ def test_a_step_leaves_the_prior_invariant_and_is_reversible(reference, drift):
     """Without data the posterior is the prior, whatever proposals are reversible for."""
     count, size = 20000, 3
     target = Target(
-        Latent(torch.eye(size, dtype=torch.float64), lambda flat: flat[:, None, None], lambda x: x), None, UNIT
+        LatentMap(torch.eye(size, dtype=torch.float64), lambda flat: flat[:, None, None], lambda x: x), None, UNIT
     )
     law = Reference.prior(size)
     if reference == "other":
@@ -149,7 +149,7 @@ def test_chains_find_the_exact_posterior_of_a_linear_problem(sampler, steps, lev
     codec = Codec.fit(pde, states, power=1)
     exact = GaussianPrior.of_pde(pde, codec).posterior(Problem(pde, "t", codec, observation=data, scale=scale))
     settings = ChainSettings(sampler, chains=24, warmup=200, steps=steps, levels=levels)
-    chains = Chains(Target(load_latent(pde), data, scale), settings, scale, key=("exact", sampler))
+    chains = Chains(Target(pde.latent_map(), data, scale), settings, scale, key=("exact", sampler))
     state = chains.run()
     found = diagnose(state.traces)
     assert float(found.rhat.max()) < (1.1 if sampler == "pcn" else 1.02)
@@ -175,7 +175,7 @@ def test_a_level_set_is_on_either_side_as_often_as_the_data_say(sampler):
     def smooth(flat: Tensor) -> Tensor:
         return 1 + torch.sigmoid(flat)[:, None, None]
 
-    latent = Latent(torch.eye(1, dtype=torch.float64), level, identity, smooth)
+    latent = LatentMap(torch.eye(1, dtype=torch.float64), level, identity, smooth)
     data = MaskObservation(torch.ones(1, 1, 1, 1, dtype=torch.bool), torch.full((1, 1, 1, 1), 1.8).double(), 0.5)
     chains = Chains(
         Target(latent, data, UNIT), ChainSettings(sampler, chains=40, warmup=100, steps=500), UNIT, key=("level",)
@@ -192,7 +192,7 @@ def test_states_that_the_solver_refuses_have_no_mass():
             raise UserError("too large")
         return x
 
-    latent = Latent(torch.eye(1, dtype=torch.float64), one_by_one, solve)
+    latent = LatentMap(torch.eye(1, dtype=torch.float64), one_by_one, solve)
     target = Target(latent, None, UNIT)
     chains = Chains(target, ChainSettings("pcn", chains=20, warmup=24, steps=300), UNIT, key=("half",))
     state = chains.run()
@@ -260,7 +260,7 @@ def test_bad_input_is_refused():
     with pytest.raises(UserError, match="noise_std > 0"):
         Target(target.latent, MaskObservation(data.mask, data.values), scale)
     with pytest.raises(UserError, match="one instance, got data of 2"):
-        Target(target.latent, data.rows([0, 0]), scale)
+        Target(target.latent, data.subset([0, 0]), scale)
     with pytest.raises(UserError, match="level set"):
         Chains(target, ChainSettings("mala"), scale, key=())
     with pytest.raises(UserError, match="did you mean 'mala'"):
@@ -276,6 +276,6 @@ def test_bad_input_is_refused():
     with pytest.raises(UserError, match="snapshots = 99"):
         ChainSettings(steps=20, snapshots=99)
     with pytest.raises(UserError, match="data: discrete"):
-        load_latent(make_pde("burgers", {"data": "continuous"}))
+        make_pde("burgers", {"data": "continuous"}).latent_map()
     with pytest.raises(UserError, match="no Gaussian coefficient law"):
-        load_latent(make_pde("mixture", {}))
+        make_pde("mixture", {}).latent_map()

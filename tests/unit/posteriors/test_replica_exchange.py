@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.observations import MaskObservation
+from jensenbench.core.pde import LatentMap
 from jensenbench.posteriors.chains import Chains, ChainSettings
 from jensenbench.posteriors.diagnostics import diagnose
-from jensenbench.posteriors.latent import Latent
 from jensenbench.posteriors.replica_exchange import exchange, ladder
 from jensenbench.posteriors.target import Point, Target
 
@@ -60,7 +60,7 @@ def sided(levels: int) -> Tensor:
 
     mask = torch.tensor([True, False]).reshape(1, 2, 1, 1)
     data = MaskObservation(mask, torch.tensor([2.0, 0.0]).double().reshape(1, 2, 1, 1), 0.1)
-    latent = Latent(torch.eye(1, dtype=torch.float64), fields, lambda x: x, fields)
+    latent = LatentMap(torch.eye(1, dtype=torch.float64), fields, lambda x: x, fields)
     unit = torch.ones(2, dtype=torch.float64)
     settings = ChainSettings("informed", chains=8, warmup=200, steps=3000, levels=levels)
     return Chains(Target(latent, data, unit), settings, unit, key=("sides",)).run().traces

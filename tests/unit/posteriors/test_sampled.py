@@ -11,14 +11,13 @@ from jensenbench.core.observations import MaskObservation
 from jensenbench.data.dataset import load_dataset, write_dataset
 from jensenbench.evaluation.accuracy import Observed
 from jensenbench.evaluation.controls import ControlSetting, optimum, posterior_controls, posteriors_of
-from jensenbench.evaluation.evaluator import Judge
+from jensenbench.evaluation.evaluator import Evaluator
 from jensenbench.evaluation.metrics import PERCENT
 from jensenbench.evaluation.sets import make_reference
 from jensenbench.io.schema import SPLITS
 from jensenbench.numerics.random import generator_of
 from jensenbench.plugins.registry import make_pde
 from jensenbench.posteriors.files import ReferencePosterior, verdict
-from jensenbench.posteriors.latent import load_latent
 from jensenbench.posteriors.sampled import PUBLISHED
 from jensenbench.priors.backbones.build import build_backbone, find_backbone
 from jensenbench.priors.io import LoadedPrior
@@ -26,7 +25,7 @@ from jensenbench.priors.network import NetworkPrior
 
 TASK, COUNT, STORED = "reconstruction_3_noise0.05", 2, 12
 PDE = make_pde("darcy", {"n": 6, "law": "lognormal"})
-LATENT = load_latent(PDE)
+LATENT = PDE.latent_map()
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def network() -> LoadedPrior:
 def stored(setting: ControlSetting, index: int, status: str = "ok") -> ReferencePosterior:
     latents = torch.randn(STORED, LATENT.size, generator=generator_of((index,)))
     states, one = LATENT(latents.double()), torch.ones(3)
-    data = setting.observed[TASK].observation.rows([index])
+    data = setting.observed[TASK].observation.subset([index])
     return ReferencePosterior(status, "R-hat 1.3", data, states.mean(0), states.std(0), latents, one, 500 * one)
 
 
@@ -83,8 +82,8 @@ def test_no_metric_is_given_against_chains_that_did_not_converge_and_the_row_say
     (posterior,) = posteriors_of(setting, network, tmp_path).values()
     best = optimum(setting, TASK, posterior)
     reference = make_reference(setting.dataset.split("reference"), setting.dataset.field_std)
-    judge = Judge(setting.dataset, network.codec, reference, setting.observed, {TASK: best})
-    values, note = judge.score(best.draws[:, :8].nan_to_num(), TASK, services=False)
+    evaluator = Evaluator(setting.dataset, network.codec, reference, setting.observed, {TASK: best})
+    values, note = evaluator.score(best.draws[:, :8].nan_to_num(), TASK, services=False)
     against = {name: value for name, value in values.items() if name.startswith(("posterior_", "error_over"))}
     assert len(against) == 2 * 3 + 1 + len(PERCENT)  # two fields' mean, spread and error, then W2 and coverage
     for value in against.values():
@@ -102,6 +101,6 @@ def test_published_posteriors_are_whole_and_their_status_is_that_of_their_diagno
     assert (found.status, found.reason) == verdict(found.rhat, found.ess)
     assert path.parts[-3:] == (found.meta["pde"], found.meta["task"], f"{found.meta['instance']}.safetensors")
     pde = make_pde(found.meta["pde"].split("-")[0], found.meta["pde_settings"])
-    states = load_latent(pde)(found.latents.double())
+    states = pde.latent_map()(found.latents.double())
     unit = torch.tensor(found.meta["field_std"]).reshape(-1, *[1] * (found.mean.ndim - 1))
     assert float(((states.mean(0) - found.mean) / unit).abs().max()) < 0.5

@@ -75,7 +75,7 @@ def test_dense_operator_with_noise():
 
 def test_draws_have_the_posterior_mean_and_covariance():
     data = observe(Task("t", 0.2, 0.2, noise_std=0.1), 1)
-    many = make_problem(data).rows([0] * 4000)
+    many = make_problem(data).subset([0] * 4000)
     posterior = PRIOR.posterior(many)
     draws = posterior.sample(KeyedNoise([(i,) for i in range(4000)]))
     spread = posterior.std[0] + 1e-3 * SCALE[:, None, None]

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from test_jensen_page import frame, row
 
 from jensenbench.errors import UserError
 from jensenbench.jensen.table import to_csv
@@ -15,6 +14,7 @@ from jensenbench.reporting.jensen import summary as jensen_summary
 from jensenbench.reporting.results import load_results
 from jensenbench.stages import report
 from tests.support.synthetic_results import build
+from tests.unit.reporting.test_jensen_page import frame, row
 
 GAPS = {0.1: 0.2, 1.0: 0.4, 10.0: 0.3}
 

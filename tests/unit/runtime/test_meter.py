@@ -51,7 +51,7 @@ def test_residuals_of_a_part_of_the_batch_are_counted():
     pde, meter = make_pde("poisson", {"n": 6}), Meter()
     meter.begin(4)
     problem = MeteredProblem(Problem(pde, "free", Codec(pde, shift=[0, 0], scale=[1, 1])), meter)
-    problem.rows([2]).residual(torch.zeros(1, *pde.shape))
+    problem.subset([2]).residual(torch.zeros(1, *pde.shape))
     assert meter.per_state()["residual_calls"] == 0.25
 
 

@@ -14,7 +14,6 @@ from jensenbench.io.schema import SPLITS
 from jensenbench.plugins.registry import make_pde
 from jensenbench.posteriors.chains import Chains, ChainSettings
 from jensenbench.posteriors.files import ReferencePosterior, verdict
-from jensenbench.posteriors.latent import load_latent
 from jensenbench.stages import observe, reference_posterior
 
 LABEL, TASK = "darcy-lognormal-6", "reconstruction_30_noise0.2"
@@ -50,12 +49,12 @@ def test_a_file_holds_the_posterior_of_the_tasks_own_data(files, tmp_path):
     path = run(files, tmp_path / "out", tmp_path / "state", instances=None)
     found, data = ReferencePosterior.load(path), observe.load_observation(files["observations"], TASK)
     dataset = load_dataset(files["data"])
-    assert found.is_of(data.rows([0]), dataset.field_std)
-    assert not found.is_of(data.rows([1]), dataset.field_std)
-    assert not found.is_of(replace(data.rows([0]), noise_std=0.1), dataset.field_std)
+    assert found.is_of(data.subset([0]), dataset.field_std)
+    assert not found.is_of(data.subset([1]), dataset.field_std)
+    assert not found.is_of(replace(data.subset([0]), noise_std=0.1), dataset.field_std)
     assert found.meta["settings"] == asdict(TINY)
     assert path.with_name("1.safetensors").exists()
-    states = load_latent(dataset.pde)(found.latents.double())
+    states = dataset.pde.latent_map()(found.latents.double())
     assert states.shape == (8, *dataset.pde.shape)
     assert float(dataset.pde.residual(states)["interior"].abs().max()) < 1e-9
     assert torch.allclose(found.mean, states.mean(0), atol=float(5 * found.std.max()))
