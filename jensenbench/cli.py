@@ -1,145 +1,131 @@
-"""Command line: one command a stage; imports stay lazy, so that help and errors are instant."""
+"""Command line: a table of commands, one for each stage and tool. Imports stay lazy: help and errors are instant."""
 
 import argparse
+import inspect
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from jensenbench.errors import UserError
-from jensenbench.runtime import supervisor as guard
+from jensenbench.runtime.supervisor import die_with_parent, explain_exit, run_worker
 
-Command = Callable[[argparse.Namespace], int | None]
+PLUGINS = ("method", "pde")
+HOW_IT_RUNS = ("--last-attempt", "--worker")  # options that are no part of what a job does
+STOPPED = "stopped; the same command continues where it was"
+INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
+Options = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a command, as argparse takes it."""
+
+    flag: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its name, what it is for, what it runs, and its arguments."""
+
+    name: str
+    summary: str
+    run: Callable[[Options], int | None]
+    arguments: tuple[Argument, ...]
+
+
+def argument(flag: str, **settings: Any) -> Argument:
+    """An argument of any kind."""
+    return Argument(flag, settings)
+
+
+def paths(*names: str, required: bool = True) -> tuple[Argument, ...]:
+    """Options --NAME that take a path."""
+    return tuple(argument(f"--{name}", type=Path, required=required) for name in names)
+
+
+def stage(name: str, summary: str, *arguments: Argument, module: str = "") -> Command:
+    """A command that calls ``jensenbench.stages.{module}.run`` with its options."""
+    return Command(name, summary, partial(run_stage, module or name.replace("-", "_")), arguments)
+
+
+def supervised(name: str, summary: str, *arguments: Argument) -> Command:
+    """A stage that a worker process runs; if it is killed in the last attempt, it leaves the reason as its result."""
+    last = argument("--last-attempt", action="store_true", help="if the job is killed, leave the reason as its result")
+    worker = argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return Command(name, summary, partial(supervise, name), (*arguments, last, worker))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 1."""
-    options = _parser().parse_args(arguments)
-    guard.die_with_parent()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    options.typed = [word for word in given if word not in HOW_IT_RUNS]
+    die_with_parent()
     try:
-        return options.command(options) or 0
+        return options.run(options) or 0
     except (UserError, OSError) as error:
         print(f"jensenbench {options.name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"jensenbench {options.name}: {STOPPED}", file=sys.stderr)
+        return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="jensenbench", description="Benchmark of constrained diffusion methods for PDEs"
-    )
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-
-    def add(name: str, command: Command, summary: str, *paths: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(command=command)
-        for path in paths:
-            sub.add_argument(f"--{path}", type=Path, required=True)
-        return sub
-
-    add("plan", _plan, "list every job of a tier as JSON", "tier", "out")
-    add("generate", _generate, "generate or import the data of one PDE", "tier", "out").add_argument(
-        "--pde", required=True
-    )
-    add("observe", _observe, "draw masks and observation noise", "tier", "data", "out").add_argument(
-        "--pde", required=True
-    )
-    train = add("train", _train, "train or build one prior", "tier", "data", "out", "state-dir")
-    _cell_arguments(train, "pde", "prior")
-    pairs = add("pairs", _pairs, "sample teacher pairs of one prior", "tier", "data", "prior-file", "out")
-    _cell_arguments(pairs, "pde", "prior", "digest")
-    fit = add("fit", _fit, "let a method learn on one prior", "tier", "data", "prior-file", "out", "state-dir")
-    _cell_arguments(fit, "pde", "prior", "method", "digest")
-    fit.add_argument("--pairs", type=Path, help="index of the teacher pairs, where the method learns from them")
-    _guarded_arguments(fit)
-    sample = add("sample", _sample, "draw samples with one method", "tier", "data", "observations", "prior-file", "out")
-    _cell_arguments(sample, "pde", "prior", "method", "variant")
-    sample.add_argument("--fitted", type=Path, help="fit of a method that trains")
-    _guarded_arguments(sample)
-    tune = add("tune", _tune, "try a method's settings on validation states", "tier", "data", "prior-file", "out")
-    _cell_arguments(tune, "pde", "prior", "method", "variant")
-    tune.add_argument("--fitted", type=Path, help="fit of a method that trains")
-    won = add("winners", _winners, "put the best settings of all trials into config/methods", "tier", "out")
-    won.add_argument("--methods", type=Path, default=Path("config/methods"), help="folder of the tuned settings")
-    won.add_argument("folders", nargs="+", type=Path)
-    evaluate = add("evaluate", _evaluate, "measure samples", "data", "observations", "prior-file", "out")
-    evaluate.add_argument("--seed", type=int, required=True)
-    evaluate.add_argument("samples", nargs="+", type=Path)
-    add("collect", _collect, "join the evaluations of a tier", "out").add_argument("folders", nargs="+", type=Path)
-    _jensen_arguments(add("jensen", _jensen, "measure the Jensen gap of a prior"))
-    add("report", _report, "write tables and figures", "tier", "results", "out")
-    reference = add("reference-posterior", _reference_posterior, "sample posteriors of noisy tasks with the solver")
-    _chain_arguments(reference)
-    _import_arguments(add("import", _import, "turn a published data file into the suite's format"))
-    export = add("export", _export, "write a data file of the suite in another code's layout", "out")
-    export.add_argument("data", type=Path)
-    export.add_argument("--format", required=True)
-    check = add("check", _check, "print the conformance of a plug-in")
-    check.add_argument("kind", choices=("method", "pde", "prior"))
-    check.add_argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
-    check.add_argument("--data", type=Path, help="data file of the prior's PDE")
-    check.add_argument("--out", type=Path, help="keep the report here for the conformance page, failed or not")
-    page = add("jensen-page", _jensen_page, "write the page of the Jensen gap", "tier", "results", "out")
-    page.add_argument("files", nargs="+", type=Path)
-    add("conformance", _conformance, "write the conformance page", "out").add_argument("files", nargs="+", type=Path)
-    new = add("new", _new, "write a method or PDE that runs, to start from")
-    new.add_argument("kind", choices=("method", "pde"))
-    new.add_argument("subject", metavar="NAME")
-    explain = add("explain", _explain, "show where a number comes from")
-    explain.add_argument("run_id")
-    explain.add_argument("--results", type=Path, default=Path("results/default"))
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(prog="jensenbench", description="Benchmark of constrained diffusion methods for PDEs")
+    commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.summary, description=command.summary)
+        sub.set_defaults(run=command.run)
+        for one in command.arguments:
+            sub.add_argument(one.flag, **one.settings)
+    return top
 
 
-def _cell_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
-    for name in names:
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--seed", type=int, required=True)
+def run_stage(name: str, options: Options) -> int | None:
+    """Call a stage with those options that it names."""
+    return call(import_module(f"jensenbench.stages.{name}").run, options)
 
 
-def _jensen_arguments(parser: argparse.ArgumentParser) -> None:
-    files = parser.add_argument_group("of files of the workflow")
-    for name in ("data", "prior-file", "out"):
-        files.add_argument(f"--{name}", type=Path)
-    files.add_argument(
-        "--tier", type=Path, help="tier whose block `jensen` sets levels and sizes, and whose methods are followed"
-    )
-    files.add_argument(
-        "--fits", type=Path, nargs="*", default=[], help="fits of the tier's methods that learn a denoiser"
-    )
-    spot = parser.add_argument_group("of states generated on the spot, printed")
-    spot.add_argument("--pde")
-    spot.add_argument("--prior", default="empirical", help="empirical, gaussian or mixture")
-    spot.add_argument("--n", type=int, help="points along a side (default: the PDE's own)")
-    spot.add_argument("--states", type=int, default=2000, help="of the empirical law and of the codec's statistics")
-    spot.add_argument("--power", type=int, default=1, help="of the codec")
+def supervise(name: str, options: Options) -> int | None:
+    """Call a stage in a worker process, or, being the worker, here."""
+    if options.worker:
+        return run_stage(name, options)
+    code = run_worker([*options.typed, "--worker"])
+    if code >= 0 or not options.last_attempt:
+        return code if code >= 0 else 128 - code
+    status, reason = explain_exit(code)
+    return call(import_module(f"jensenbench.stages.{name}").give_up, options, status=status, reason=reason)
 
 
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--format", required=True)
-    parser.add_argument("--pde", required=True)
-    parser.add_argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)")
-    parser.add_argument("--unpickle", action="store_true", help="let pickled objects in the file run their code")
+def call(work: Callable[..., int | None], options: Options, **more: Any) -> int | None:
+    """Call a function with those options that it names; the record of a job is read from its file."""
+    command = shlex.join(["python", "-m", "jensenbench", *options.typed])
+    offered = {**vars(options), "command": command, **more}
+    wanted = inspect.signature(work).parameters
+    given = {name: value for name, value in offered.items() if name in wanted}
+    if given.get("job") is not None:
+        from jensenbench.experiment.jobs import read_job
+
+        given["job"] = read_job(given["job"], record_of(wanted["job"]))
+    return work(**given)
 
 
-def _chain_arguments(parser: argparse.ArgumentParser) -> None:
-    for path in ("tier", "data", "observations"):
-        parser.add_argument(f"--{path}", type=Path, required=True)
-    parser.add_argument("--pde", required=True)
-    parser.add_argument("--out", type=Path, help="folder of the files (default: that of the published ones)")
-    parser.add_argument("--state-dir", type=Path, default=Path("results/posteriors/chains"), help="of killed runs")
-    parser.add_argument("--task", help="label of one task (default: all with noise)")
-    parser.add_argument("--instances", type=int, help="number of instances (default: all)")
-    parser.add_argument("--sampler", default="informed", help="pcn, informed (default) or mala")
-    for name, default in (("chains", 32), ("warmup", 2000), ("steps", 6000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--levels", type=int, default=1, help="of weaker and weaker data that exchange states")
-    parser.add_argument("--weakest", type=float, default=0.01, help="factor of the data potential at the last level")
+def record_of(parameter: inspect.Parameter) -> type[Any]:
+    """The record with which a stage annotates its argument ``job``."""
+    kinds = getattr(parameter.annotation, "__args__", (parameter.annotation,))
+    return next(kind for kind in kinds if kind is not type(None))
 
 
-def _plan(options: argparse.Namespace) -> None:
+def _plan(options: Options) -> None:
     from jensenbench.experiment.config import read_tier
     from jensenbench.experiment.plan import make_plan
     from jensenbench.io.files import canonical_json, write_text
@@ -147,248 +133,79 @@ def _plan(options: argparse.Namespace) -> None:
     write_text(options.out, canonical_json(make_plan(read_tier(options.tier), options.tier)))
 
 
-def _generate(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
+def _generate(options: Options) -> None:
+    from jensenbench.experiment.jobs import GenerateJob, read_job
+    from jensenbench.stages import generate, import_data
 
-    tier = read_tier(options.tier)
-    entry = tier.pde(options.pde)
-    if not entry.source:
-        from jensenbench.stages import generate
+    job = read_job(options.job, GenerateJob)
+    (import_data if job.source else generate).run(job=job, out=options.out)
 
-        return generate.run(tier=tier, label=options.pde, out=options.out)
+
+def _import(options: Options) -> None:
+    from jensenbench.experiment.jobs import GenerateJob
     from jensenbench.stages import import_data
 
-    import_data.run(
-        file=Path(entry.source["file"]), format=entry.source["format"], pde=entry.name, settings=dict(entry.settings),
-        label=entry.label, splits=tier.data.sizes, seed=tier.data.seed, out=options.out,
-    )  # fmt: skip
+    source = {"file": str(options.file), "format": options.format}
+    job = GenerateJob(label="", pde=options.pde, settings={}, sizes={}, seed=0, source=source)
+    out = options.out or Path("results/imported") / f"{options.file.stem}.h5"
+    import_data.run(job=job, out=out, unpickle=options.unpickle)
 
 
-def _observe(options: argparse.Namespace) -> None:
+def _reference_posterior(options: Options) -> None:
     from jensenbench.experiment.config import read_tier
-    from jensenbench.stages import observe
-
-    observe.run(tier=read_tier(options.tier), label=options.pde, data=options.data, out=options.out)
-
-
-def _train(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
-    from jensenbench.stages import train
-
-    tier = read_tier(options.tier)
-    train.run(
-        data=options.data, out=options.out, settings=tier.prior_settings(options.prior), label=options.prior,
-        seed=options.seed, device=tier.device, threads=tier.threads, state_dir=options.state_dir,
-    )  # fmt: skip
-
-
-def _pairs(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
-    from jensenbench.stages import pairs
-
-    tier = read_tier(options.tier)
-    entry = tier.pairs_of(f"{options.pde}/{options.prior}/{options.digest}")
-    pairs.run(
-        tier=tier, entry=entry, seed=options.seed, data=options.data, prior_file=options.prior_file, out=options.out
-    )
-
-
-def _fit(options: argparse.Namespace) -> int | None:
-    def work(arguments: Sequence[str]) -> None:
-        from jensenbench.experiment.config import read_tier
-        from jensenbench.stages import fit
-
-        tier = read_tier(options.tier)
-        fit.run(
-            tier=tier, entry=tier.fit(f"{options.pde}/{options.prior}/{options.method}/{options.digest}"),
-            seed=options.seed, data=options.data, prior_file=options.prior_file, pairs_file=options.pairs,
-            out=options.out, state_dir=options.state_dir,
-        )  # fmt: skip
-
-    def give_up(arguments: Sequence[str], status: str, reason: str) -> None:
-        from jensenbench.experiment.fits import Fitted, save_fit
-
-        save_fit(options.out, Fitted(status, reason))
-
-    paths = ("data", "prior_file", "pairs", "out", "state_dir")
-    return _guarded(options, ("tier", "pde", "prior", "method", "digest", "seed", *paths), work, give_up)
-
-
-def _sample(options: argparse.Namespace) -> int | None:
-    def shared(arguments: Sequence[str]) -> dict[str, Any]:
-        from jensenbench.experiment.config import read_tier
-
-        tier = read_tier(options.tier)
-        return {
-            "tier": tier, "cell": tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}"),
-            "seed": options.seed, "data": options.data, "prior_file": options.prior_file, "out": options.out,
-            "command": shlex.join(["python", "-m", "jensenbench", *arguments]),
-        }  # fmt: skip
-
-    def work(arguments: Sequence[str]) -> None:
-        from jensenbench.stages import sample
-
-        sample.run(observations=options.observations, fitted=options.fitted, **shared(arguments))
-
-    def give_up(arguments: Sequence[str], status: str, reason: str) -> None:
-        from jensenbench.stages import sample
-
-        sample.write_failure(status=status, reason=reason, **shared(arguments))
-
-    paths = ("data", "observations", "prior_file", "fitted", "out")
-    return _guarded(options, ("tier", "pde", "prior", "method", "variant", "seed", *paths), work, give_up)
-
-
-def _guarded_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--last-attempt", action="store_true", help="if the job is killed, leave the reason as its result"
-    )
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-
-
-def _arguments(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """A command and the options of these names, as they are typed."""
-    given = [(name, getattr(options, name)) for name in names]
-    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given if value is not None]
-    return [options.name, *(part for pair in pairs for part in pair)]
-
-
-def _guarded(
-    options: argparse.Namespace,
-    names: Sequence[str],
-    work: Callable[[Sequence[str]], None],
-    give_up: Callable[[Sequence[str], str, str], None],
-) -> int | None:
-    """Do ``work`` in a child; if the child is killed in the last attempt, ``give_up`` with status and reason."""
-    arguments = _arguments(options, names)
-    if options.worker:
-        return work(arguments)
-    code = guard.run_child([*arguments, "--worker"])
-    if code >= 0 or not options.last_attempt:
-        return code if code >= 0 else 128 - code
-    return give_up(arguments, *guard.explain_exit(code))
-
-
-def _tune(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
-    from jensenbench.stages import tune
-
-    tier = read_tier(options.tier)
-    names = ("tier", "pde", "prior", "method", "variant", "seed", "data", "prior_file", "fitted", "out")
-    tune.run(
-        tier=tier, cell=tier.cell(f"{options.pde}/{options.prior}/{options.method}/{options.variant}"),
-        seed=options.seed, data=options.data, prior_file=options.prior_file, fitted=options.fitted, out=options.out,
-        command=shlex.join(["python", "-m", "jensenbench", *_arguments(options, names)]),
-    )  # fmt: skip
-
-
-def _winners(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
-    from jensenbench.stages import winners
-
-    winners.run(tier=read_tier(options.tier), folders=options.folders, out=options.out, methods=options.methods)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from jensenbench.stages import evaluate
-
-    evaluate.run(
-        data=options.data, observations=options.observations, prior=options.prior_file, samples=options.samples,
-        out=options.out, seed=options.seed,
-    )  # fmt: skip
-
-
-def _collect(options: argparse.Namespace) -> None:
-    from jensenbench.stages import collect
-
-    collect.run(folders=options.folders, out=options.out)
-
-
-def _jensen(options: argparse.Namespace) -> None:
-    from jensenbench.stages import jensen
-
-    paths = {key: getattr(options, key) for key in ("data", "prior_file", "out")}
-    if all(paths.values()) and not options.pde:
-        from jensenbench.experiment.config import read_tier
-
-        return jensen.run(**paths, tier=read_tier(options.tier) if options.tier else None, fits=options.fits)
-    if not options.pde or any(paths.values()):
-        raise UserError("give --pde NAME for a look at generated states, or --data, --prior-file and --out together")
-    size = {} if options.n is None else {"n": options.n}
-    chosen = {"kind": options.prior, "states": options.states, "power": options.power}
-    print(jensen.shown(jensen.look(pde=options.pde, settings=size, **chosen)))
-
-
-def _jensen_page(options: argparse.Namespace) -> None:
-    from jensenbench.reporting.jensen import page as jensen
-
-    jensen.run(config=options.tier, results=options.results, files=options.files, out=options.out)
-
-
-def _report(options: argparse.Namespace) -> None:
-    from jensenbench.stages import report
-
-    report.run(config=options.tier, results=options.results, out=options.out)
-
-
-def _reference_posterior(options: argparse.Namespace) -> None:
-    from jensenbench.experiment.config import read_tier
+    from jensenbench.experiment.expand import observe_job
     from jensenbench.io.layout import POSTERIORS
     from jensenbench.posteriors.chains import ChainSettings
     from jensenbench.stages import reference_posterior
 
+    tier = read_tier(options.tier)
+    names = ("sampler", "chains", "warmup", "steps", "levels", "weakest")
     reference_posterior.run(
-        tier=read_tier(options.tier), label=options.pde, data=options.data, observations=options.observations,
+        job=observe_job(tier, tier.pde(options.pde)), data=options.data, observations=options.observations,
         out=options.out or POSTERIORS, state_dir=options.state_dir, task=options.task, instances=options.instances,
-        settings=ChainSettings(
-            options.sampler, options.chains, options.warmup, options.steps, levels=options.levels,
-            weakest=options.weakest,
-        ),
+        settings=ChainSettings(**{name: getattr(options, name) for name in names}),
     )  # fmt: skip
 
 
-def _import(options: argparse.Namespace) -> None:
-    from jensenbench.stages import import_data
+def _jensen(options: Options) -> int | None:
+    from jensenbench.stages import jensen
 
-    out = options.out or Path("results/imported") / f"{options.file.stem}.h5"
-    import_data.run(
-        file=options.file, format=options.format, pde=options.pde, settings={}, label=None, splits={}, seed=0, out=out,
-        unpickle=options.unpickle,
-    )  # fmt: skip
-
-
-def _export(options: argparse.Namespace) -> None:
-    from jensenbench.stages import export_data
-
-    export_data.run(data=options.data, format=options.format, out=options.out)
+    files = [options.data, options.prior_file, options.out]
+    if all(files) and not options.pde:
+        return call(jensen.run, options)
+    if not options.pde or any(files):
+        raise UserError("give --pde NAME for a look at generated states, or --data, --prior-file and --out together")
+    size = {} if options.n is None else {"n": options.n}
+    chosen = {"kind": options.prior, "states": options.states, "power": options.power}
+    print(jensen.shown(jensen.look(pde=options.pde, settings=size, **chosen)))
+    return None
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: Options) -> int:
     from jensenbench.checks.plugin import check_plugin
 
     report = check_plugin(options.kind, options.subject, data=options.data)
     print(report)
     if options.out is None:
         return 0 if report.passed else 1
-    from jensenbench.reporting.pages import conformance
+    from jensenbench.reporting.pages.conformance import write_report
 
-    conformance.write_report(report, options.kind, options.out)
+    write_report(report, options.kind, options.out)
     return 0
 
 
-def _conformance(options: argparse.Namespace) -> None:
-    from jensenbench.reporting.pages import conformance
+def _page(module: str, options: Options) -> None:
+    """Write one page of the report."""
+    call(import_module(f"jensenbench.reporting.{module}").run, options)
 
-    conformance.run(files=options.files, out=options.out)
 
-
-def _new(options: argparse.Namespace) -> None:
+def _new(options: Options) -> None:
     from jensenbench.plugins import scaffold
 
     scaffold.run(options.kind, options.subject)
 
 
-def _explain(options: argparse.Namespace) -> None:
+def _explain(options: Options) -> None:
     from jensenbench.io.tables import read_csv
 
     runs = read_csv(options.results / "runs.csv.gz")
@@ -397,3 +214,88 @@ def _explain(options: argparse.Namespace) -> None:
         raise UserError(f"no run {options.run_id!r} in {options.results / 'runs.csv.gz'}")
     for _, row in found.iterrows():
         print(os.linesep.join(f"{key:20} {value}" for key, value in row.items()))
+
+
+JOB = paths("job")
+CONFIG = argument("--tier", dest="config", type=Path, required=True, help="configuration of the tier")
+FITTED = argument("--fitted", type=Path, help="fit of a method that learns")
+FOLDERS = argument("folders", nargs="+", type=Path)
+SUBJECT = argument("subject", metavar="NAME", help="name of a method or PDE, or path of a prior file")
+
+COMMANDS = (
+    Command("plan", "list every job of a tier as JSON", _plan, paths("tier", "out")),
+    Command("generate", "generate or import the data of one PDE", _generate, (*JOB, *paths("out"))),
+    stage("observe", "draw masks and observation noise", *JOB, *paths("data", "out")),
+    stage("train", "train or build one prior", *JOB, *paths("data", "out", "state-dir")),
+    stage("pairs", "sample teacher pairs of one prior", *JOB, *paths("data", "prior-file", "out")),
+    supervised(
+        "fit", "let a method learn on one prior", *JOB, *paths("data", "prior-file", "out", "state-dir"),
+        argument("--pairs", type=Path, help="index of the teacher pairs, where the method learns from them"),
+    ),
+    supervised(
+        "sample", "draw samples with one method", *JOB, *paths("data", "observations", "prior-file", "out"), FITTED
+    ),
+    stage("tune", "try a method's settings on validation states", *JOB, *paths("data", "prior-file", "out"), FITTED),
+    stage(
+        "winners", "put the best settings of all trials into config/methods", *JOB, *paths("out"), FOLDERS,
+        argument("--methods", type=Path, default=Path("config/methods"), help="folder of the tuned settings"),
+    ),
+    stage(
+        "evaluate", "measure samples", *paths("data", "observations", "prior-file", "out"),
+        argument("--seed", type=int, required=True), argument("samples", nargs="+", type=Path),
+    ),
+    stage("collect", "join the evaluations of a tier", *paths("out"), FOLDERS),
+    Command("jensen", "measure the Jensen gap of a prior, or take a quick look at it", _jensen, (
+        *paths("job", "data", "prior-file", "out", required=False),
+        argument("--fits", type=Path, nargs="*", default=[], help="fits of methods that learn a denoiser"),
+        argument("--pde", help="quick look: PDE whose states are generated on the spot; prints a table"),
+        argument("--prior", default="empirical", help="quick look: empirical, gaussian or mixture"),
+        argument("--n", type=int, help="quick look: points along a side (default: the PDE's own)"),
+        argument("--states", type=int, default=2000, help="quick look: states of the distribution and of the codec"),
+        argument("--power", type=int, default=1, help="quick look: of the codec"),
+    )),
+    stage("report", "write tables and figures", CONFIG, *paths("results", "out")),
+    Command("reference-posterior", "sample posteriors of noisy tasks with the solver", _reference_posterior, (
+        *paths("tier", "data", "observations"),
+        argument("--pde", required=True),
+        argument("--out", type=Path, help="folder of the files (default: that of the published ones)"),
+        argument("--state-dir", type=Path, default=Path("results/posteriors/chains"), help="of killed runs"),
+        argument("--task", help="label of one task (default: all with noise)"),
+        argument("--instances", type=int, help="number of instances (default: all)"),
+        argument("--sampler", default="informed", help="pcn, informed (default) or mala"),
+        argument("--chains", type=int, default=32),
+        argument("--warmup", type=int, default=2000),
+        argument("--steps", type=int, default=6000),
+        argument("--levels", type=int, default=1, help="of weaker and weaker data that exchange states"),
+        argument("--weakest", type=float, default=0.01, help="factor of the data potential at the last level"),
+    )),
+    Command("import", "turn a published data file into the suite's format", _import, (
+        argument("file", type=Path),
+        argument("--format", required=True),
+        argument("--pde", required=True),
+        argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)"),
+        argument("--unpickle", action="store_true", help="let pickled objects in the file run their code"),
+    )),
+    stage(
+        "export", "write a data file of the suite in another code's layout", *paths("out"),
+        argument("data", type=Path), argument("--format", required=True), module="export_data",
+    ),
+    Command("check", "print the conformance of a plug-in", _check, (
+        argument("kind", choices=(*PLUGINS, "prior")),
+        SUBJECT,
+        argument("--data", type=Path, help="data file of the prior's PDE"),
+        argument("--out", type=Path, help="keep the report here for the conformance page, failed or not"),
+    )),
+    Command("jensen-page", "write the page of the Jensen gap", partial(_page, "jensen.page"), (
+        CONFIG, *paths("results", "out"), argument("files", nargs="+", type=Path),
+    )),
+    Command("conformance", "write the conformance page", partial(_page, "pages.conformance"), (
+        *paths("out"), argument("files", nargs="+", type=Path),
+    )),
+    Command("new", "write a method or PDE that runs, to start from", _new, (
+        argument("kind", choices=PLUGINS), SUBJECT,
+    )),
+    Command("explain", "show where a number comes from", _explain, (
+        argument("run_id"), argument("--results", type=Path, default=Path("results/default")),
+    )),
+)  # fmt: skip

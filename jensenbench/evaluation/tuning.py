@@ -18,6 +18,7 @@ from jensenbench.plugins.registry import load_method
 
 DIGITS = 3  # of a setting that is tried
 PREFIX = "tune"
+SPLIT = "validation"  # of the states that trials see
 Frame = Any  # a pandas DataFrame: pandas' own annotations lose the type at every selection
 COLUMNS = (
     "pde", "prior", "method", "variant", "task", "trial", "status", "criterion", "value", "n", "settings", "run_id",

@@ -1,102 +1,92 @@
-"""The plan that the workflow reads: every job of a tier with the digests on which it depends.
+"""The plan of a tier: every job with its record, its inputs, the digests that make it stale, and what it asks for."""
 
-Loading a plan needs no torch: it is made by a subprocess and kept until the configuration or the
-sources change.
-"""
-
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jensenbench.core.settings import configure
 from jensenbench.errors import UserError
-from jensenbench.io.files import canonical_json, write_text
-from jensenbench.io.provenance import (
-    ROOT,
-    digest_file,
-    digest_fitting,
-    digest_pairs,
-    digest_sampling,
-    digest_sources,
-    digest_text,
-    public_modules,
+from jensenbench.experiment.config import EXACT_KINDS, PDEEntry, Tier
+from jensenbench.experiment.digests import stage_digest
+from jensenbench.experiment.expand import Jobs, expand, learns_denoiser, pairs_job
+from jensenbench.experiment.jobs import (
+    FitJob,
+    GenerateJob,
+    JensenJob,
+    ObserveJob,
+    PairsJob,
+    SampleJob,
+    TrainJob,
+    TuneJob,
+    digest,
 )
+from jensenbench.io.layout import Layout
+from jensenbench.io.provenance import digest_file, digest_sources
+from jensenbench.plugins.registry import make_pde
+from jensenbench.priors.build import EXACT_SETTINGS
+from jensenbench.priors.training import parse_settings
 
-if TYPE_CHECKING:
-    from jensenbench.experiment.config import Cell, FitEntry, PairsEntry, PDEEntry, Tier
-
-FOLDER = Path("results/.plan")
-_SHARED = {
-    **{stage: f"stages.{stage}" for stage in ("observe", "evaluate", "collect", "report", "winners")},
+SHARED = {
+    "collect": "stages.collect",
+    "report": "stages.report",
+    "winners": "stages.winners",
     "check_prior": "checks.prior",
     "conformance": "reporting.pages.conformance",
     "jensen_page": "reporting.jensen.page",
+}  # jobs that read no plug-in, and their modules
+CHECKS = {"method": "method", "pde": "certificate"}  # module of the check of each kind of plug-in
+MEMORY = 4000  # MB of a job
+MINUTES = {
+    "generate": 60,
+    "train": 240,
+    "pairs": 240,
+    "fit": 480,
+    "sample": 120,
+    "tune": 480,
+    "evaluate": 240,
+    "jensen": 60,
 }
-_CHECKS = {"method": "method", "pde": "certificate"}  # module of the check of each kind of plug-in
+Entry = dict[str, Any]
 
 
-def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a configuration, made anew when the configuration or a source file has changed.
+def make_plan(tier: Tier, config_file: Path) -> dict[str, Any]:
+    """All jobs of a tier by stage and key, as plain values.
 
-    Raises UserError with the one line that the subprocess printed when the configuration is wrong.
+    Raises UserError where a prior cannot be built for a PDE, before anything runs.
     """
-    text = canonical_json(dict(config))
-    settings = FOLDER / f"config-{digest_text(text)}.json"
-    path = FOLDER / f"plan-{digest_text(text + _everything())}.json"
-    if not path.exists():
-        if not settings.exists():
-            write_text(settings, text)
-        command = [sys.executable, "-m", "jensenbench", "plan", "--tier", str(settings), "--out", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["the plan could not be made"])[-1]
-            raise UserError(last.removeprefix("jensenbench plan: "))
-    return json.loads(path.read_text())
-
-
-def _everything() -> str:
-    modules = [f"{package}.{name}" for package in ("methods", "pdes") for name in public_modules(package)]
-    modules += [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "jensenbench").rglob("*.py")]
-    tuned = sorted((ROOT / "config" / "methods").glob("*.yaml"))
-    return digest_sources(modules) + "".join(digest_file(path) for path in tuned)
-
-
-def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
-    """All jobs of a tier: what they read, which digests make them stale, what they ask of the machine."""
-    root = f"results/{tier.name}"
-    pairs = [(entry, prior) for entry in tier.pdes for prior in entry.priors]
-    for entry, prior in pairs:
-        _check_prior(tier, entry, prior)
+    for entry in tier.pdes:
+        for prior in entry.priors:
+            check_prior(tier, entry, prior)
+    jobs = expand(tier)
+    planner = Planner(tier, jobs)
     return {
         "tier": tier.name,
         "publish": tier.publish,
         "seeds": list(tier.seeds),
-        "device": tier.device,
         "config_file": str(config_file),
-        "results": root,
+        "results": str(planner.layout.root),
         "reports": str(tier.reports),
-        "pdes": {entry.label: _pde_job(tier, entry) for entry in tier.pdes},
-        "priors": {f"{entry.label}/{prior}": _prior_job(tier, entry, prior) for entry, prior in pairs},
-        "pairs": {key: _pairs_job(tier, entry) for key, entry in tier.pairs.items()},
-        "fits": {key: _fit_job(tier, entry) for key, entry in tier.fits.items()},
-        "cells": {cell.key: _cell_job(tier, cell) for cell in tier.cells},
-        "evaluations": [f"{entry.label}/{prior}" for entry, prior in pairs],
-        "checks": _check_jobs(tier),
-        "jensen": digest_text(canonical_json(asdict(tier.jensen))) if tier.jensen else "",
-        "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in _SHARED.items()},
+        "jobs": {
+            "generate": planner.entries(jobs.generate, planner.generate),
+            "observe": planner.entries(jobs.observe, planner.observe),
+            "train": planner.entries(jobs.train, planner.train),
+            "pairs": planner.entries(jobs.pairs, planner.pairs),
+            "fit": planner.entries(jobs.fit, planner.fit),
+            "sample": planner.entries(jobs.sample, planner.sample),
+            "tune": planner.entries(jobs.tune, planner.tune),
+            "jensen": planner.entries(jobs.jensen, planner.jensen),
+            "evaluate": planner.evaluations(),
+        },
+        "winners": {"job": asdict(jobs.winners), "digest": digest(jobs.winners)},
+        "checks": check_entries(tier),
+        "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in SHARED.items()},
     }
 
 
-def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
-    """Refuse a prior that cannot be built for a PDE before anything runs."""
-    from jensenbench.core.settings import configure
-    from jensenbench.plugins.registry import make_pde
-    from jensenbench.priors.build import EXACT_SETTINGS
-    from jensenbench.priors.training import parse_settings
-
+def check_prior(tier: Tier, entry: PDEEntry, prior: str) -> None:
+    """Refuse a prior that cannot be built for a PDE."""
     settings = tier.prior_settings(prior)
     kind = settings.pop("kind")
     if kind == "network":
@@ -109,125 +99,106 @@ def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
         raise UserError(f"{entry.label} has no exact {kind} prior (prior {prior!r}): {known}; or train a network")
 
 
-def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:
-    stage = "import_data" if entry.source else "generate"
-    source = entry.source.get("file")
-    settings = {"pde": entry.name, "settings": entry.settings, "data": tier.data.sizes, "seed": tier.data.seed}
-    settings |= {"source": entry.source, "file": digest_file(Path(source)) if source else None}
-    tasks = [task.label for task in entry.tasks]
+def check_entries(tier: Tier) -> dict[str, Entry]:
+    """Conformance checks of the tier's plug-ins, by ``kind-name``."""
+    plugins = [("method", "methods", name) for name in tier.methods]
+    plugins += [("pde", "pdes", name) for name in sorted({entry.name for entry in tier.pdes})]
     return {
-        "code": digest_sources([f"jensenbench.stages.{stage}", f"pdes.{entry.name}"]),
-        "settings": digest_text(canonical_json(settings)),
-        "observations": digest_text(canonical_json({"tasks": tasks, "instances": tier.instances})),
-        "tasks": tasks,
-        "import": source,
-        "resources": {"mem_mb": 4000, "runtime": 60, "gpu": 0},
-    }
-
-
-def _prior_job(tier: "Tier", entry: "PDEEntry", prior: str) -> dict[str, Any]:
-    settings = {"prior": tier.prior_settings(prior), "device": tier.device, "threads": tier.threads}
-    exact, processes = tier.prior_seed(prior, 1) == 0, tier.prior_settings(prior).get("processes", 1)
-    return {
-        "seeds": sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}),
-        "kind": tier.prior_kind(prior),
-        "code": digest_sources(["jensenbench.stages.train", f"pdes.{entry.name}"]),
-        "jensen": _followed(tier, entry, prior),
-        "learnt": _learnt(tier, entry, prior),
-        "settings": digest_text(canonical_json(settings)),
-        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": 0 if exact else _gpus(tier) * processes},
-        "cores": tier.threads * processes,
-    }
-
-
-def _followed(tier: "Tier", entry: "PDEEntry", prior: str) -> str:
-    """Digest of what the curves of a prior depend on: sources, and the methods that are followed, with settings."""
-    from jensenbench.experiment.trajectories import cells_digest, cells_of
-
-    cells = cells_of(tier, entry.label, prior)
-    methods = {f"methods.{cell.method}" for cell in cells}
-    sources = digest_sources(["jensenbench.stages.jensen", f"pdes.{entry.name}", *sorted(methods)])
-    tasks = canonical_json([asdict(task) for task in tier.tasks_of(entry.label)])
-    return digest_text(sources + cells_digest(cells) + tasks)
-
-
-def _learnt(tier: "Tier", entry: "PDEEntry", prior: str) -> list[str]:
-    """Fits whose denoisers the stage ``jensen`` follows."""
-    from jensenbench.experiment.trajectories import cells_of, denoiser_fit
-
-    if tier.jensen is None or not tier.jensen.visits:
-        return []
-    fits = map(denoiser_fit, cells_of(tier, entry.label, prior))
-    return sorted({fit.key for fit in fits if fit is not None})
-
-
-def _pairs_job(tier: "Tier", entry: "PairsEntry") -> dict[str, Any]:
-    return {
-        **_seeds(tier, entry.prior),
-        "code": digest_pairs(tier.pde(entry.pde).name),
-        "settings": digest_text(canonical_json({"device": tier.device, "threads": tier.threads})),
-        "resources": {"mem_mb": 4000, "runtime": 240, "gpu": _gpus(tier)},
-    }
-
-
-def _fit_job(tier: "Tier", entry: "FitEntry") -> dict[str, Any]:
-    return {
-        **_seeds(tier, entry.prior),
-        "pairs": entry.pairs.digest if entry.pairs else "",
-        "code": digest_fitting(entry.method, tier.pde(entry.pde).name),
-        "settings": digest_text(canonical_json({"device": tier.device, "threads": tier.threads})),
-        "resources": {"mem_mb": 4000, "runtime": 480, "gpu": _gpus(tier)},
-    }
-
-
-def _seeds(tier: "Tier", prior: str) -> dict[str, Any]:
-    """Seeds of a job, and the seed of the prior that each of them reads."""
-    return {
-        "seeds": list(tier.seeds),
-        "prior_seeds": {str(seed): tier.prior_seed(prior, seed) for seed in tier.seeds},
-    }
-
-
-def _cell_job(tier: "Tier", cell: "Cell") -> dict[str, Any]:
-    return {
-        **_seeds(tier, cell.prior),
-        "fit": cell.fit.digest if cell.fit else "",
-        "code": digest_sampling(cell.method, tier.pde(cell.pde).name),
-        "settings": digest_text(canonical_json(tier.run_settings(cell))),
-        "tasks": list(cell.tasks),
-        "tuning": _tuning(tier, cell),
-        "resources": {"mem_mb": 4000, "runtime": 120, "gpu": _gpus(tier)},
-    }
-
-
-def _tuning(tier: "Tier", cell: "Cell") -> dict[str, str]:
-    """Digests on which the trials of a cell depend."""
-    from jensenbench.experiment.trials import trials
-
-    tried = trials(tier, cell)
-    settings = {"trials": [asdict(trial.config) for trial in tried], "shared": tier.run_settings(tried[0])}
-    settings |= {"sizes": asdict(tier.tuning)}
-    return {
-        "code": digest_sources(
-            ["jensenbench.stages.tune", f"methods.{cell.method}", f"pdes.{tier.pde(cell.pde).name}"]
-        ),
-        "settings": digest_text(canonical_json(settings)),
-    }
-
-
-def _check_jobs(tier: "Tier") -> dict[str, dict[str, str]]:
-    """Conformance jobs of the tier's plug-ins, by ``kind-name``."""
-    plugins = [("method", f"methods.{name}") for name in tier.methods]
-    plugins += [("pde", f"pdes.{name}") for name in sorted({entry.name for entry in tier.pdes})]
-    return {
-        f"{kind}-{module.split('.')[1]}": {
+        f"{kind}-{name}": {
             "kind": kind,
-            "name": module.split(".")[1],
-            "code": digest_sources([f"jensenbench.checks.{_CHECKS[kind]}", module]),
+            "name": name,
+            "code": digest_sources([f"jensenbench.checks.{CHECKS[kind]}", f"{package}.{name}"]),
         }
-        for kind, module in plugins
+        for kind, package, name in plugins
     }
 
 
-def _gpus(tier: "Tier") -> int:
-    return int(tier.device == "cuda")
+@dataclass(frozen=True)
+class Planner:
+    """Turns the jobs of a tier into entries of its plan: input files, digests, requests."""
+
+    tier: Tier
+    all: Jobs
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(Path("results", self.tier.name))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Module of the PDE of each label."""
+        return {entry.label: entry.name for entry in self.tier.pdes}
+
+    def entries(self, jobs: Mapping[str, Any], plan: Any) -> dict[str, Entry]:
+        """The entries of one stage."""
+        return {key: {"job": asdict(job), "digest": digest(job), **plan(job)} for key, job in jobs.items()}
+
+    def generate(self, job: GenerateJob) -> Entry:
+        stage = "import_data" if job.source else "generate"
+        file = job.source.get("file")
+        content = {"content": digest_file(Path(file))} if file else {}
+        inputs = {"source": file} if file else {}
+        return {**self._requests("generate"), **content, "inputs": inputs, "code": stage_digest(stage, pde=job.pde)}
+
+    def observe(self, job: ObserveJob) -> Entry:
+        return {**self._requests("generate"), "code": stage_digest("observe", pde=self.names[job.label])}
+
+    def train(self, job: TrainJob) -> Entry:
+        processes = job.settings.get("processes", 1)
+        gpus = 0 if job.settings["kind"] in EXACT_KINDS else processes
+        code = stage_digest("train", pde=self.names[job.pde])
+        return {**self._requests("train", gpus), "cores": job.threads * processes, "code": code}
+
+    def pairs(self, job: PairsJob) -> Entry:
+        inputs = {"prior": self._prior(job)}
+        return {**self._requests("pairs", 1), "inputs": inputs, "code": stage_digest("pairs", pde=self.names[job.pde])}
+
+    def fit(self, job: FitJob) -> Entry:
+        code = stage_digest("fit", pde=self.names[job.pde], methods=(job.method,))
+        made, inputs = pairs_job(job), {"prior": self._prior(job)}
+        if made is not None:
+            inputs["pairs"] = str(self.layout.pairs(*made.key.split("/")))
+        return {**self._requests("fit", 1), "inputs": inputs, "code": code}
+
+    def sample(self, job: SampleJob) -> Entry:
+        code = stage_digest("sample", pde=self.names[job.pde], methods=(job.method,))
+        return {**self._requests("sample", 1), "inputs": self._sampled_with(job), "code": code}
+
+    def tune(self, job: TuneJob) -> Entry:
+        first = job.trials[0]
+        code = stage_digest("tune", pde=self.names[first.pde], methods=(first.method,))
+        return {**self._requests("tune", 1), "inputs": self._sampled_with(first), "code": code}
+
+    def jensen(self, job: JensenJob) -> Entry:
+        methods = tuple(sorted({sample.method for sample in job.samples}))
+        fits = [sample.fit() for sample in job.samples if learns_denoiser(sample)]
+        inputs = {"fits": sorted({str(self.layout.fit(*fit.key.split("/"))) for fit in fits if fit is not None})}
+        code = stage_digest("jensen", pde=self.names[job.pde], methods=methods)
+        return {**self._requests("jensen"), "inputs": inputs, "code": code}
+
+    def evaluations(self) -> dict[str, Entry]:
+        """One evaluation for each PDE, prior and seed, of the samples of all methods."""
+        found: dict[str, Entry] = {}
+        for job in self.all.sample.values():
+            key = f"{job.pde}/{job.prior}/{job.seed}"
+            if key not in found:
+                inputs: dict[str, Any] = {"prior": self._prior(job), "samples": []}
+                code = stage_digest("evaluate", pde=self.names[job.pde])
+                found[key] = {**self._requests("evaluate"), "inputs": inputs, "code": code}
+            found[key]["inputs"]["samples"].append(str(self.layout.samples(*job.key.split("/"))))
+        return found
+
+    def _sampled_with(self, job: SampleJob) -> dict[str, str]:
+        fit = job.fit()
+        return {"prior": self._prior(job)} | (
+            {} if fit is None else {"fitted": str(self.layout.fit(*fit.key.split("/")))}
+        )
+
+    def _prior(self, job: PairsJob | FitJob | SampleJob) -> str:
+        """The prior file that a job reads: exact priors are built once for all seeds."""
+        seed = self.tier.prior_seed(job.prior, job.seed)
+        return str(self.layout.prior(job.pde, job.prior, seed))
+
+    def _requests(self, stage: str, gpus: int = 0) -> Entry:
+        on_gpu = gpus if self.tier.device == "cuda" else 0
+        return {"resources": {"mem_mb": MEMORY, "runtime": MINUTES[stage], "gpu": on_gpu}}

@@ -1,4 +1,4 @@
-"""One sampling job: a method's variant draws states of its tasks under the meter."""
+"""Runs of a method: states of each task, drawn under the meter, with their cost, status and provenance."""
 
 import time
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import TASKS, Task
 from jensenbench.data.dataset import Dataset, load_dataset
 from jensenbench.errors import Diverged, UserError
-from jensenbench.experiment.config import Cell, Tier
+from jensenbench.experiment.digests import stage_digest
 from jensenbench.experiment.fits import Fitted, load_fit
+from jensenbench.experiment.jobs import SampleJob
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json
-from jensenbench.plugins.registry import load_method
+from jensenbench.plugins.registry import load_method, method_config
 from jensenbench.priors.io import LoadedPrior, load_prior
 from jensenbench.runtime.devices import pick_device
 from jensenbench.runtime.meter import COUNTS, Meter, MeteredDenoiser, MeteredModule, MeteredProblem
@@ -43,12 +44,10 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything that the tasks of one sampling job share."""
+class Run:
+    """What the tasks of one sampling job share: the job's record, and what it names, loaded."""
 
-    tier: Tier
-    cell: Cell
-    seed: int
+    job: SampleJob
     method: Method
     dataset: Dataset
     prior: LoadedPrior
@@ -56,117 +55,126 @@ class Job:
     fit: Fitted = field(default_factory=Fitted)
     module: nn.Module | None = None
 
+    def of_task(self, task: str) -> "Run":
+        """The same run with the method's settings in a task."""
+        return replace(self, method=make_method(self.job, task))
 
-def open_job(tier: Tier, cell: Cell, seed: int, data: Path, prior_file: Path, fitted: Path | None) -> Job:
-    """Read what the tasks of a cell share, on the tier's device and threads."""
-    torch.set_num_threads(tier.threads)
+
+def make_method(job: SampleJob, task: str = "") -> Method:
+    """The method of a job with its settings, or with those of a task."""
+    kind = load_method(job.method)
+    return kind(method_config(kind, job.preset, job.by_task.get(task, job.config)))
+
+
+def open_run(job: SampleJob, data: Path, prior_file: Path, fitted: Path | None) -> Run:
+    """Load what the tasks of a job share, on its device and threads.
+
+    ``fitted`` is the fit of a method that learns; if that has failed, its status is that of every task.
+    """
+    torch.set_num_threads(job.threads)
     dataset = load_dataset(data)
-    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
-    method, device = load_method(cell.method)(cell.config), pick_device(tier.device)
+    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=job.prior_settings)
+    method, device = make_method(job), pick_device(job.device)
     prior.on(device)
     if fitted is None and method.capabilities.trains:
         raise UserError(f"method {method.name} trains: run the stage `fit` and name its file with --fitted")
-    job = Job(tier, cell, seed, method, dataset, prior, device)
-    return job if fitted is None else with_fit(job, load_fit(fitted))
+    run = Run(job, method, dataset, prior, device)
+    return run if fitted is None else with_fit(run, load_fit(fitted))
 
 
-def with_fit(job: Job, fit: Fitted) -> Job:
-    """A job with what its method has learnt, and with no module where the fit has failed."""
-    job = replace(job, fit=fit)
+def with_fit(run: Run, fit: Fitted) -> Run:
+    """A run with what its method has learnt, and with no module where the fit has failed."""
+    run = replace(run, fit=fit)
     if not fit.tensors:
-        return job
-    module = fit.restore(job.method, job.prior.denoiser, problem_of(job, TASKS["unconditional"]))
-    return replace(job, module=module.to(job.device))
+        return run
+    module = fit.restore(run.method, run.prior.denoiser, problem_of(run, TASKS["unconditional"]))
+    return replace(run, module=module.to(run.device))
 
 
-def tasks_of(tier: Tier, cell: Cell) -> tuple[Task, ...]:
-    """Tasks that a cell runs, in the tier's order."""
-    return tuple(task for task in tier.tasks_of(cell.pde) if task.label in cell.tasks)
-
-
-def sample_task(job: Job, task: Task, observation: MaskObservation | None) -> Outcome:
+def sample_task(run: Run, task: Task, observation: MaskObservation | None) -> Outcome:
     """Draw all states of one task in batches with its settings; failures become the outcome's status."""
-    job = replace(job, method=type(job.method)(job.cell.config_of(task.label)))
-    n_instances = job.tier.samples if observation is None else len(observation.values)
-    n_draws = 1 if observation is None else job.tier.draws
-    problem = problem_of(job, task, observation)
-    reason = job.method.skip(problem)
+    run = run.of_task(task.label)
+    n_instances = run.job.samples if observation is None else len(observation.values)
+    n_draws = 1 if observation is None else run.job.draws
+    problem = problem_of(run, task, observation)
+    reason = run.method.skip(problem)
     if reason:
         return Outcome("skipped", reason, n_instances=n_instances, n_draws=n_draws)
-    if job.fit.status != "ok":
-        return Outcome(job.fit.status, f"fit: {job.fit.reason}", n_instances=n_instances, n_draws=n_draws)
-    meter, start = Meter(budget=job.tier.budget), time.perf_counter()
+    if run.fit.status != "ok":
+        return Outcome(run.fit.status, f"fit: {run.fit.reason}", n_instances=n_instances, n_draws=n_draws)
+    meter, start = Meter(budget=run.job.budget), time.perf_counter()
     fields, status, why = None, "ok", ""
     try:
-        batches = list(_batches(job, problem, n_instances, n_draws, meter))
-        fields = torch.cat(batches).reshape(n_instances, n_draws, *job.dataset.pde.shape)
+        batches = list(_batches(run, problem, n_instances, n_draws, meter))
+        fields = torch.cat(batches).reshape(n_instances, n_draws, *run.dataset.pde.shape)
     except Exception as error:  # a plug-in's mistake is a row of the table
         status, why = status_of(error)
     return Outcome(status, why, fields, n_instances, n_draws, meter.per_state(), time.perf_counter() - start)
 
 
-def problem_of(job: Job, task: Task, observation: MaskObservation | None = None) -> Problem:
+def problem_of(run: Run, task: Task, observation: MaskObservation | None = None) -> Problem:
     """All instances of a task as one problem."""
-    pde = job.dataset.pde
+    pde = run.dataset.pde
     constraints = () if observation is None else task.constraints(pde, observation.values)
     return Problem(
-        pde, task.label, job.prior.codec, observation=observation, constraints=constraints,
-        scale=job.dataset.field_std, term_scale=job.dataset.term_scale,
+        pde, task.label, run.prior.codec, observation=observation, constraints=constraints,
+        scale=run.dataset.field_std, term_scale=run.dataset.term_scale,
     )  # fmt: skip
 
 
-def key_of(job: Job, task: str, instance: int, draw: int) -> tuple[int, str, str, int, int]:
+def noise_key(run: Run, task: str, instance: int, draw: int) -> tuple[int, str, str, int, int]:
     """Key of the noise of one state: the same for all methods."""
-    return job.seed, job.cell.pde, task, instance, draw
+    return run.job.seed, run.job.pde, task, instance, draw
 
 
-def _batches(job: Job, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
-    pairs = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
-    starts = range(0, len(pairs), job.tier.batch)
-    label = f"{job.cell.key} {problem.task}"
-    for start in progress(starts, label=label, unit="batch"):
-        chunk = pairs[start : start + job.tier.batch]
-        rows = problem.subset([instance for instance, _ in chunk])
-        keys = [key_of(job, problem.task, instance, draw) for instance, draw in chunk]
+def _batches(run: Run, problem: Problem, n_instances: int, n_draws: int, meter: Meter) -> Iterator[Tensor]:
+    states = [(instance, draw) for instance in range(n_instances) for draw in range(n_draws)]
+    starts = range(0, len(states), run.job.batch)
+    for start in progress(starts, label=f"{run.job.cell} {problem.task}", unit="batch"):
+        chunk = states[start : start + run.job.batch]
+        part = problem.subset([instance for instance, _ in chunk])
+        keys = [noise_key(run, problem.task, instance, draw) for instance, draw in chunk]
         meter.begin(len(chunk))
-        prior = MeteredDenoiser(job.prior.denoiser, meter)
-        module = None if job.module is None else MeteredModule(job.module, meter)
-        noise = KeyedNoise(keys, device=job.device)
-        x = job.method.sample(prior, MeteredProblem(rows, meter), noise, fitted=module)
+        prior = MeteredDenoiser(run.prior.denoiser, meter)
+        module = None if run.module is None else MeteredModule(run.module, meter)
+        noise = KeyedNoise(keys, device=run.device)
+        x = run.method.sample(prior, MeteredProblem(part, meter), noise, fitted=module)
         fields = problem.decode(x.detach()).cpu()
         if not torch.isfinite(fields).all():
             raise Diverged("the samples hold NaN or infinite values")
         yield fields
 
 
-def run_row(job: Job, task: str, outcome: Outcome, command: str) -> dict[str, Any]:
+def run_row(run: Run, task: str, outcome: Outcome, command: str) -> dict[str, Any]:
     """Everything that is recorded of one task besides its states."""
-    return {**_labels(job), "task": task, **_provenance(job, command), **_row(outcome)}
+    return {**labels(run), "task": task, **provenance_of(run, command), **outcome_row(outcome)}
 
 
-def _labels(job: Job) -> dict[str, Any]:
-    cell = job.cell
-    return {"pde": cell.pde, "prior": cell.prior, "method": cell.method, "variant": cell.variant, "seed": job.seed}
+def labels(run: Run) -> dict[str, Any]:
+    """Names under which a run stands in every table."""
+    return {key: getattr(run.job, key) for key in ("pde", "prior", "method", "variant", "seed")}
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    """Status, sizes and cost of one task."""
     row = {key: getattr(outcome, key) for key in ("status", "reason", "n_instances", "n_draws", "seconds")}
     return row | outcome.costs
 
 
-def _provenance(job: Job, command: str) -> dict[str, Any]:
-    settings = job.tier.run_settings(job.cell)
+def provenance_of(run: Run, command: str) -> dict[str, Any]:
+    """What made the states of a run: settings, digests, versions, machine."""
+    settings = canonical_json(run.job.settings())
     return {
-        "config_json": canonical_json(settings),
-        "config_digest": provenance.digest_text(canonical_json(settings)),
-        "tuned_trials": job.cell.tuned_trials,
-        "data_digest": job.dataset.digest,
-        "prior_digest": job.prior.digest,
-        "fit_digest": job.fit.digest,
-        "code_digest": provenance.digest_sampling(job.cell.method, job.dataset.pde.name),
+        "config_json": settings,
+        "config_digest": provenance.digest_text(settings),
+        "tuned_trials": run.job.tuned_trials,
+        "data_digest": run.dataset.digest,
+        "prior_digest": run.prior.digest,
+        "fit_digest": run.fit.digest,
+        "code_digest": stage_digest("sample", pde=run.dataset.pde.name, methods=(run.job.method,)),
         "environment_digest": provenance.environment_digest(),
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
         "command": command,
-        **usage(job.device),
+        **usage(run.device),
     }

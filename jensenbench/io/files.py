@@ -36,6 +36,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON; a file that holds it already stays untouched, its date too."""
+    text = canonical_json(record)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Create an HDF5 file through ``fill`` and move it into place."""
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:

@@ -55,23 +55,12 @@ class FileWatch:
 
 
 def digest_sources(modules: Iterable[str]) -> str:
-    """Digest of modules and of all project modules that they import, comments and docstrings left out."""
-    return digest_text("".join(f"{name}:{_syntax_digest(name)};" for name in sorted(closure(modules))))
+    """Digest of the definitions of modules and of all project modules that they import.
 
-
-def digest_sampling(method: str, pde: str) -> str:
-    """Digest of all sources on which the samples of a method on a PDE depend, for the plan and for the record."""
-    return digest_sources(["jensenbench.stages.sample", f"methods.{method}", f"pdes.{pde}"])
-
-
-def digest_pairs(pde: str) -> str:
-    """Digest of all sources on which the teacher pairs of a PDE's priors depend."""
-    return digest_sources(["jensenbench.stages.pairs", f"pdes.{pde}"])
-
-
-def digest_fitting(method: str, pde: str) -> str:
-    """Digest of all sources on which the fits of a method on a PDE depend."""
-    return digest_sources(["jensenbench.stages.fit", f"methods.{method}", f"pdes.{pde}"])
+    It names what the code does: comments, docstrings, layout, import lines, and the names and places of modules leave
+    it unchanged, so that moving or renaming a module makes nothing stale. Equal on every supported Python.
+    """
+    return digest_text("".join(sorted(definitions_digest(name) for name in closure(modules))))
 
 
 def closure(modules: Iterable[str]) -> set[str]:
@@ -129,19 +118,39 @@ def _tree(module: str) -> ast.Module:
     path = _path(module)
     if path is None:
         raise FileNotFoundError(module)
-    return ast.parse(path.read_text(), filename=str(path))
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 @cache
-def _syntax_digest(module: str) -> str:
-    tree = ast.parse(ast.unparse(_tree(module)))
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return digest_text(ast.dump(tree))
+def definitions_digest(module: str) -> str:
+    """Digest of a module's statements without imports, docstrings and comments."""
+    statements = [node for node in _tree(module).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    return digest_text("".join(f"{canonical(node)};" for node in without_docstring(statements)))
+
+
+def canonical(node: object) -> str:
+    """Text of a syntax tree that does not depend on the version of Python: fields by name, empty ones left out."""
+    if isinstance(node, list):
+        return f"[{','.join(map(canonical, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        fields["body"] = without_docstring(node.body)
+    given = {name: value for name, value in sorted(fields.items()) if value not in (None, [])}
+    # a constant's value may be None itself; its kind only tells how a string was written
+    if isinstance(node, ast.Constant):
+        given = {"value": node.value}
+    inside = ",".join(f"{name}={canonical(value)}" for name, value in given.items())
+    return f"{type(node).__name__}({inside})"
+
+
+def without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements of a module, class or function after its docstring."""
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+            return rest
+    return body
 
 
 @cache

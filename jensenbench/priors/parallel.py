@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from jensenbench.errors import UserError
-from jensenbench.runtime import supervisor as guard
+from jensenbench.runtime.supervisor import die_with_parent
 
 Work = Callable[..., None]
 
@@ -80,7 +80,7 @@ def launch(work: Work, arguments: Mapping[str, Any], *, processes: int, device: 
 
 
 def _member(place: int, work: Work, arguments: Mapping[str, Any], processes: int, device: str, folder: str) -> None:
-    guard.die_with_parent()
+    die_with_parent()
     try:
         _join(work, arguments, place, device, init_method=f"file://{folder}/group", rank=place, world_size=processes)
     except UserError as error:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 
-def run_child(arguments: Sequence[str]) -> int:
+def run_worker(arguments: Sequence[str]) -> int:
     """Run ``python -m jensenbench`` with these arguments; SIGTERM is passed on. Returns its exit code."""
     child = subprocess.Popen([sys.executable, "-m", "jensenbench", *arguments])
     previous = signal.signal(signal.SIGTERM, lambda *_: child.terminate())

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from jensenbench.evaluation.controls import (
 from jensenbench.evaluation.evaluator import Evaluator
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.sets import make_reference
+from jensenbench.experiment.digests import stage_digest
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, open_hdf5, plain
 from jensenbench.io.schema import RUN_COLUMNS, STATUSES, TIMING_COLUMNS
@@ -57,7 +57,7 @@ class Sampled:
             return torch.from_numpy(np.asarray(group["fields"]))
 
 
-def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out: Path, seed: int) -> None:
+def run(*, data: Path, observations: Path, prior_file: Path, samples: list[Path], out: Path, seed: int) -> None:
     """Write ``runs.csv.gz``, ``metrics.csv.gz`` and ``timings.csv.gz`` of all samples files and controls to ``out``.
 
     Equal inputs give equal bytes of the first two. A task that failed or was skipped keeps its row.
@@ -65,7 +65,7 @@ def run(*, data: Path, observations: Path, prior: Path, samples: list[Path], out
     torch.set_num_threads(1)  # sums of several threads differ in their last digits
     with timed(out):
         dataset = load_dataset(data)
-        loaded = load_prior(prior, dataset.pde, data_digest=dataset.digest)
+        loaded = load_prior(prior_file, dataset.pde, data_digest=dataset.digest)
         sampled = [task for path in sorted(samples) for task in read_samples(path)]
         labels = check_samples(sampled, dataset, seed)
         setting = control_setting(dataset, labels[0], seed, read_observed(observations), sampled)
@@ -167,11 +167,6 @@ def score_control(
     return row | {"reason": reason}, tidy(values, row["run_id"])
 
 
-@cache
-def _code_digest() -> str:
-    return provenance.digest_sources(["jensenbench.stages.evaluate"])
-
-
 def _control_row(
     labels: tuple[str, str], seed: int, dataset: Dataset, prior: LoadedPrior, control: Control
 ) -> dict[str, Any]:
@@ -185,7 +180,7 @@ def _control_row(
             "seed": seed, "status": "skipped" if control.fields is None else "ok", "reason": control.reason,
             "n_instances": instances, "n_draws": draws, "tuned_trials": 0, "config_json": settings,
             "config_digest": provenance.digest_text(settings), "data_digest": dataset.digest,
-            "prior_digest": prior.digest, "code_digest": _code_digest(),
+            "prior_digest": prior.digest, "code_digest": stage_digest("evaluate", pde=dataset.pde.name),
             "environment_digest": provenance.environment_digest(), "versions": provenance.versions(),
             "git_commit": provenance.git_commit(),
         }

@@ -2,16 +2,17 @@
 
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from jensenbench.core.problem import Problem
+from jensenbench.core.settings import configure
 from jensenbench.data.dataset import Dataset, load_dataset
-from jensenbench.experiment.config import FitEntry, Tier
+from jensenbench.experiment.digests import stage_digest
 from jensenbench.experiment.fits import Fitted, save_fit
+from jensenbench.experiment.jobs import FitJob
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, read_yaml, write_text
 from jensenbench.plugins.registry import load_method
@@ -24,39 +25,32 @@ from jensenbench.runtime.timing import timed
 LOG = "log.csv"  # what a loop writes into its folder of state
 
 
-def run(
-    *,
-    tier: Tier,
-    entry: FitEntry,
-    seed: int,
-    data: Path,
-    prior_file: Path,
-    pairs_file: Path | None,
-    out: Path,
-    state_dir: Path,
-) -> None:
+def run(*, job: FitJob, data: Path, prior_file: Path, pairs: Path | None = None, out: Path, state_dir: Path) -> None:
     """Write the trained module to ``out``, its timing and log beside it; a fit that fails leaves status and reason.
 
     A killed run leaves its state in ``state_dir`` and goes on from there when it is started again.
     """
-    torch.set_num_threads(tier.threads)
-    device = pick_device(tier.device)
+    torch.set_num_threads(job.threads)
+    device = pick_device(job.device)
     with timed(out, device) as spent:
         dataset = load_dataset(data)
-        settings = tier.prior_settings(entry.prior)
-        prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=settings)
-        pairs = None if pairs_file is None else Pairs.load(pairs_file)
-        meta = describe(tier, entry, seed, dataset, prior, pairs)
+        prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=job.prior_settings)
+        made = None if pairs is None else Pairs.load(pairs)
+        meta = describe(job, dataset, prior, made)
         spent.earlier = claim(state_dir, meta)
-        save_fit(out, fit(entry, seed, dataset, prior, pairs, device, state_dir, meta))
+        save_fit(out, fit(job, dataset, prior, made, device, state_dir, meta))
         if (state_dir / LOG).exists():
             (state_dir / LOG).replace(out.with_name(LOG))
         shutil.rmtree(state_dir)
 
 
+def give_up(*, out: Path, status: str, reason: str) -> None:
+    """Leave the reason as the fit of a job that was killed."""
+    save_fit(out, Fitted(status, reason))
+
+
 def fit(
-    entry: FitEntry,
-    seed: int,
+    job: FitJob,
     dataset: Dataset,
     prior: LoadedPrior,
     pairs: Pairs | None,
@@ -67,35 +61,28 @@ def fit(
     """Let the method learn; that it skips the problem, or what it raises, becomes the fit's status."""
     if pairs is not None and pairs.status != "ok":
         return Fitted(pairs.status, f"teacher pairs: {pairs.reason}", meta=meta)
-    kind = load_method(entry.method)
-    method = kind(kind.Config(fit=entry.fit))
+    kind = load_method(job.method)
+    method = kind(kind.Config(fit=configure(f"{job.method} setting fit", kind.Fit(), job.fit)))
     states = prior.codec.encode(dataset.split("train")).to(device)
     problem = Problem(dataset.pde, "unconditional", prior.codec, scale=dataset.field_std, term_scale=dataset.term_scale)
     if method.capabilities.unconditional and (reason := method.skip(problem)) is not None:
         return Fitted("skipped", reason, meta=meta)
     try:
-        module = method.fit(prior.on(device), problem, states, state_dir=state_dir, seed=seed, pairs=pairs)
+        module = method.fit(prior.on(device), problem, states, state_dir=state_dir, seed=job.seed, pairs=pairs)
     except Exception as error:  # a plug-in's mistake is a row of the table
         return Fitted(*status_of(error), meta=meta)
     return Fitted(tensors=module.state_dict(), meta=meta)
 
 
-def describe(
-    tier: Tier, entry: FitEntry, seed: int, dataset: Dataset, prior: LoadedPrior, pairs: Pairs | None
-) -> dict[str, Any]:
+def describe(job: FitJob, dataset: Dataset, prior: LoadedPrior, pairs: Pairs | None) -> dict[str, Any]:
     """Everything on which the fit depends."""
     return {
-        "method": entry.method,
-        "pde": entry.pde,
-        "prior": entry.prior,
-        "seed": seed,
-        "settings": asdict(entry.fit),
-        "device": tier.device,
-        "threads": tier.threads,
+        **{key: getattr(job, key) for key in ("method", "pde", "prior", "seed", "device", "threads")},
+        "settings": dict(job.fit),
         "data_digest": dataset.digest,
         "prior_digest": prior.digest,
         "pairs_digest": "" if pairs is None else pairs.digest,
-        "code_digest": provenance.digest_fitting(entry.method, dataset.pde.name),
+        "code_digest": stage_digest("fit", pde=dataset.pde.name, methods=(job.method,)),
         "environment_digest": provenance.environment_digest(),
     }
 

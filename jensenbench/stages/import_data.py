@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
-from jensenbench.data.formats import reader as importers
 from jensenbench.data.formats.conventions import Imported
+from jensenbench.data.formats.reader import read
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.experiment.jobs import GenerateJob
 from jensenbench.io.provenance import digest_file, digest_text
 from jensenbench.io.schema import SPLITS
 from jensenbench.runtime.timing import timed
@@ -18,32 +18,22 @@ MEANINGLESS = "residuals of these data are meaningless: compare by rel. L2, mean
 SHARES = {"train": 0.6, "validation": 0.05, "test": 0.05, "reference": 0.3}  # of the file, where no sizes are given
 
 
-def run(
-    *,
-    file: Path,
-    format: str,
-    pde: str,
-    settings: Mapping[str, Any],
-    label: str | None,
-    splits: Mapping[str, int],
-    seed: int,
-    out: Path,
-    unpickle: bool = False,
-) -> None:
-    """Read ``file``, say what was found, and write ``out``.
+def run(*, job: GenerateJob, out: Path, unpickle: bool = False) -> None:
+    """Read the file of a job's ``source``, say what was found, and write ``out``.
+
+    The job's settings of the PDE are known ones; the others are found from the data. Its label is
+    ``{pde}-{format}-{n}`` where it is empty; without sizes, the splits are fixed shares of the file.
 
     Args:
-        settings: known settings of the PDE; the others are found from the data.
-        label: name of the data in every table, ``{pde}-{format}-{n}`` by default.
-        splits: states of each split, consecutive ranges of the file; empty means fixed shares of it.
         unpickle: let pickled objects in the file run their code.
     """
+    file, format = Path(job.source["file"]), job.source["format"]
     with timed(out):
-        found = importers.read(file, format, pde, settings, unpickle=unpickle)
-        parts = split_ranges(found.states, splits)
-        name = label or f"{pde}-{format}-{found.pde.config.n}"
+        found = read(file, format, job.pde, job.settings, unpickle=unpickle)
+        parts = split_ranges(found.states, job.sizes)
+        name = job.label or f"{job.pde}-{format}-{found.pde.config.n}"
         source = f"{file.name} sha256:{_digest(found.files or (file,))}"
-        write_dataset(out, found.pde, parts, seed=seed, label=name, source=source)
+        write_dataset(out, found.pde, parts, seed=job.seed, label=name, source=source)
     print("\n".join(_summary(file, found, load_dataset(out), parts)))
 
 

@@ -13,8 +13,8 @@ from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.pde import PDE
 from jensenbench.data.dataset import load_dataset, term_scale
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.experiment.config import Tier
 from jensenbench.experiment.fits import load_fit
+from jensenbench.experiment.jobs import JensenJob
 from jensenbench.experiment.trajectories import visits_of
 from jensenbench.io.files import write_text
 from jensenbench.io.provenance import git_commit
@@ -34,28 +34,19 @@ EMPIRICAL = "empirical"
 SPOT = JensenSettings(states=24, drawn_states=8, draws=16, steps=16, probes=8)  # a look within seconds
 
 
-def run(
-    *,
-    data: Path,
-    prior_file: Path,
-    out: Path,
-    settings: JensenSettings | None = None,
-    tier: Tier | None = None,
-    fits: Sequence[Path] = (),
-) -> None:
+def run(*, job: JensenJob | None = None, data: Path, prior_file: Path, out: Path, fits: Sequence[Path] = ()) -> None:
     """Write the curves of a prior file and of its data as ``out`` (CSV, one row a law, estimator and level).
 
-    The likelihood's gap stands beside it in ``<stem>.likelihood.csv``, and with a ``tier``, whose settings then hold,
-    the gap where its methods call this prior, or the denoisers that they have learnt (``fits``), in
+    The likelihood's gap stands beside it in ``<stem>.likelihood.csv``. With a ``job``, whose settings then hold,
+    the gap where its methods call this prior, or the denoisers that they have learnt (``fits``), stands in
     ``<stem>.visits.csv``.
     """
-    if tier is not None:
-        settings = tier.jensen
+    settings = job.settings if job else JensenSettings()
     with timed(out):
         dataset = load_dataset(data)
         prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest)
         train, clean = dataset.split("train"), dataset.split("validation")
-        chosen = fitting(settings or JensenSettings(), len(train), len(clean))
+        chosen = fitting(settings, len(train), len(clean))
         train = train[: chosen.law_states]
         subject = Subject(dataset.pde, prior.codec, dataset.term_scale, train, clean)
         denoiser = prior.on(torch.device("cpu"))
@@ -69,9 +60,9 @@ def run(
         labels |= {"power": prior.codec.power}
         found = list(likelihood_rows(subject, chosen, dataset.field_std, denoiser, prior.label))
         write_beside(out, "likelihood", LIKELIHOOD_COLUMNS, [labels | row for row in found])
-        if tier is not None:
-            seed, learnt = int(prior.meta["seed"]), [load_fit(path) for path in fits]
-            seen = list(visits_of(tier, dataset, prior, seed, subject, chosen, learnt))
+        if job is not None:
+            traced = replace(job, settings=chosen)
+            seen = list(visits_of(traced, dataset, prior, subject, [load_fit(path) for path in fits]))
             write_beside(out, "visits", VISIT_COLUMNS, [labels | row for row in seen])
 
 

@@ -12,7 +12,7 @@ from jensenbench.core.pde import LatentMap
 from jensenbench.data.dataset import Dataset, load_dataset
 from jensenbench.data.observations import load_observation
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.experiment.config import Tier
+from jensenbench.experiment.jobs import ObserveJob
 from jensenbench.io import provenance
 from jensenbench.posteriors.chains import SAVE_EVERY, Chains, ChainSettings
 from jensenbench.posteriors.files import ReferencePosterior
@@ -39,8 +39,7 @@ class Instance:
 
 def run(
     *,
-    tier: Tier,
-    label: str,
+    job: ObserveJob,
     data: Path,
     observations: Path,
     out: Path,
@@ -49,7 +48,7 @@ def run(
     task: str | None = None,
     instances: int | None = None,
 ) -> None:
-    """Write ``<out>/<label>/<task>/<instance>.safetensors`` for the noisy tasks of a PDE of a tier.
+    """Write ``<out>/<label>/<task>/<instance>.safetensors`` for the noisy tasks of a PDE.
 
     What is there already, of the same data and settings, stays. A killed run leaves its state in ``state_dir`` and goes
     on from there. Chains that did not converge are written too, marked as failed.
@@ -59,29 +58,29 @@ def run(
     if dataset.source != "generated":
         raise UserError(f"{data}: reference posteriors need generated data: the law of {dataset.source} is not known")
     latent = dataset.pde.latent_map()
-    for name in noisy_tasks(tier, label, task):
+    for name in noisy_tasks(job, task):
         observation = load_observation(observations, name)
         count = len(observation.mask) if instances is None else instances
         if not 0 < count <= len(observation.mask):
             raise UserError(f"instances = {count}: {observations} holds {len(observation.mask)} of {name}")
         for index in range(count):
-            instance = Instance(dataset, label, name, index, observation.subset([index]))
-            path = out / label / name / f"{index}.safetensors"
+            instance = Instance(dataset, job.label, name, index, observation.subset([index]))
+            path = out / job.label / name / f"{index}.safetensors"
             reference = finished(path, instance, settings) or sample(latent, instance, settings, path, state_dir)
             print(f"{instance.name}: {summary(reference)}", flush=True)
 
 
-def noisy_tasks(tier: Tier, label: str, task: str | None) -> list[str]:
-    """Labels of the tier's observed tasks with noise, or the one that is asked for."""
-    names = [found.label for found in tier.tasks_of(label) if found.observes and found.noise_std > 0]
+def noisy_tasks(job: ObserveJob, task: str | None) -> list[str]:
+    """Labels of the observed tasks with noise, or the one that is asked for."""
+    names = [found.label for found in job.tasks if found.observes and found.noise_std > 0]
     if not names:
         raise UserError(
-            f"tier {tier.name} has no task with noise for {label}; add {{task: reconstruction_3, noise_std: 0.05}}"
+            f"the tier has no task with noise for {job.label}; add {{task: reconstruction_3, noise_std: 0.05}}"
         )
     if task is None:
         return names
     if task not in names:
-        raise UnknownName(f"noisy task of {label}", task, names)
+        raise UnknownName(f"noisy task of {job.label}", task, names)
     return [task]
 
 

@@ -1,4 +1,4 @@
-"""Stage ``sample``: one method's variant draws states for all tasks of one (PDE, prior, seed)."""
+"""Stage ``sample``: one variant of a method draws states for all tasks of one (PDE, prior, seed)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +8,24 @@ import torch
 
 from jensenbench.data.dataset import load_dataset
 from jensenbench.data.observations import load_observation
-from jensenbench.experiment.config import Cell, Tier
-from jensenbench.experiment.runner import Job, Outcome, _labels, _provenance, _row, open_job, sample_task, tasks_of
+from jensenbench.experiment.jobs import SampleJob
+from jensenbench.experiment.runner import (
+    Outcome,
+    Run,
+    labels,
+    make_method,
+    open_run,
+    outcome_row,
+    provenance_of,
+    sample_task,
+)
 from jensenbench.io.files import write_hdf5
-from jensenbench.plugins.registry import load_method
 from jensenbench.priors.io import load_prior
 
 
 def run(
     *,
-    tier: Tier,
-    cell: Cell,
-    seed: int,
+    job: SampleJob,
     data: Path,
     observations: Path,
     prior_file: Path,
@@ -27,50 +33,39 @@ def run(
     out: Path,
     command: str,
 ) -> None:
-    """Sample every task of a cell and write the samples file; a task that fails is a row with its reason.
+    """Sample every task of a job and write the samples file; a task that fails is a row with its reason.
 
-    ``fitted`` is the fit of a method that trains; if that has failed, its status is that of every task.
+    ``fitted`` is the fit of a method that learns; if that has failed, its status is that of every task.
     """
-    job = open_job(tier, cell, seed, data, prior_file, fitted)
+    opened = open_run(job, data, prior_file, fitted)
     outcomes = {}
-    for task in tasks_of(tier, cell):
-        data_of_task = load_observation(observations, task.label) if task.observes else None
-        outcomes[task.label] = outcome = sample_task(job, task, data_of_task)
-        print(f"{cell.key} {task.label}: {outcome.status} {outcome.reason}".rstrip(), flush=True)
-    write_samples(out, job, outcomes, command)
+    for task in job.tasks:
+        observation = load_observation(observations, task.label) if task.observes else None
+        outcomes[task.label] = outcome = sample_task(opened, task, observation)
+        print(f"{job.cell} {task.label}: {outcome.status} {outcome.reason}".rstrip(), flush=True)
+    write_samples(out, opened, outcomes, command)
 
 
-def write_samples(out: Path, job: Job, outcomes: dict[str, Outcome], command: str) -> None:
+def give_up(*, job: SampleJob, data: Path, prior_file: Path, out: Path, command: str, status: str, reason: str) -> None:
+    """Leave rows with the reason as the result of a job that was killed before it could write its own."""
+    dataset = load_dataset(data)
+    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=job.prior_settings)
+    killed = Run(job, make_method(job), dataset, prior, torch.device("cpu"))
+    blank = Outcome(status, reason, n_draws=job.draws)
+    sizes = {task.label: job.instances if task.observes else job.samples for task in job.tasks}
+    write_samples(out, killed, {label: replace(blank, n_instances=count) for label, count in sizes.items()}, command)
+
+
+def write_samples(out: Path, run: Run, outcomes: dict[str, Outcome], command: str) -> None:
     """Write the outcomes of a sampling job with their provenance."""
-    shared = _provenance(job, command)
+    shared = provenance_of(run, command)
 
     def fill(file: h5py.File) -> None:
-        file.attrs.update(_labels(job), prior_kind=job.prior.kind)
+        file.attrs.update(labels(run), prior_kind=run.prior.kind)
         for label, outcome in outcomes.items():
             group = file.create_group(label)
-            group.attrs.update(shared | _row(outcome))
+            group.attrs.update(shared | outcome_row(outcome))
             if outcome.fields is not None:
                 group.create_dataset("fields", data=outcome.fields.numpy())
 
     write_hdf5(out, fill)
-
-
-def write_failure(
-    *,
-    tier: Tier,
-    cell: Cell,
-    seed: int,
-    data: Path,
-    prior_file: Path,
-    out: Path,
-    command: str,
-    status: str,
-    reason: str,
-) -> None:
-    """Write rows for a job that was killed before it could write its own."""
-    dataset = load_dataset(data)
-    prior = load_prior(prior_file, dataset.pde, data_digest=dataset.digest, settings=tier.prior_settings(cell.prior))
-    job = Job(tier, cell, seed, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
-    blank = Outcome(status, reason, n_draws=tier.draws)
-    sizes = {task.label: tier.instances if task.observes else tier.samples for task in tasks_of(tier, cell)}
-    write_samples(out, job, {label: replace(blank, n_instances=count) for label, count in sizes.items()}, command)

@@ -1,14 +1,13 @@
 """Stage ``train``: build or train one prior of one PDE."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from jensenbench.data.dataset import load_dataset
 from jensenbench.evaluation.prior_quality import PriorQuality
+from jensenbench.experiment.jobs import TrainJob
 from jensenbench.io import provenance
 from jensenbench.io.files import write_text
 from jensenbench.priors import parallel
@@ -20,47 +19,34 @@ from jensenbench.runtime.devices import pick_device
 from jensenbench.runtime.timing import Spent, timed
 
 
-def run(
-    *,
-    data: Path,
-    out: Path,
-    settings: Mapping[str, Any],
-    label: str,
-    seed: int,
-    device: str = "cpu",
-    threads: int = 1,
-    state_dir: Path,
-) -> None:
+def run(*, job: TrainJob, data: Path, out: Path, state_dir: Path) -> None:
     """Write the prior file ``out`` and, beside it, the training log ``<seed>.log.csv`` and ``<seed>.timing.json``.
 
     A killed run leaves its state in ``state_dir`` and goes on from there when it is started again. A network
     whose settings ask for several processes is trained by a group of them, of which the first one writes.
     """
-    target, processes = pick_device(device), settings.get("processes", 1)
+    device, processes = pick_device(job.device), job.settings.get("processes", 1)
     if processes != 1 and not parallel.is_joined():
-        parse_settings({key: value for key, value in settings.items() if key != "kind"})
-        arguments = {
-            "data": data, "out": out, "settings": dict(settings), "label": label, "seed": seed, "device": device,
-            "threads": threads, "state_dir": state_dir,
-        }  # fmt: skip
-        parallel.launch(run, arguments, processes=processes, device=device)
+        parse_settings({key: value for key, value in job.settings.items() if key != "kind"})
+        arguments = {"job": job, "data": data, "out": out, "state_dir": state_dir}
+        parallel.launch(run, arguments, processes=processes, device=job.device)
         return
-    torch.set_num_threads(threads)
-    clock = timed(out, target) if parallel.leads() else nullcontext(Spent())
+    torch.set_num_threads(job.threads)
+    clock = timed(out, device) if parallel.leads() else nullcontext(Spent())
     with clock as spent:
         watch = provenance.FileWatch(data)
         dataset = load_dataset(data)
-        states = settings.get("quality", 0)
+        states = job.settings.get("quality", 0)
         built, trainer = build_prior(
-            settings["kind"], settings, dataset, seed=seed, state_dir=state_dir, device=target,
-            label=f"train {dataset.label}/{label}/{seed}", guard=watch.check,
+            job.settings["kind"], job.settings, dataset, seed=job.seed, state_dir=state_dir, device=device,
+            label=f"train {dataset.label}/{job.prior}/{job.seed}", guard=watch.check,
             quality=PriorQuality(dataset, states=states) if states else None,
         )  # fmt: skip
         if not parallel.leads():
             return
         watch.check()
         write_text(out.with_suffix(".log.csv"), write_log(trainer.loop.progress.rows if trainer else []))
-        save_prior(out, built, pde=dataset.pde, label=label, seed=seed, data_digest=dataset.digest)
+        save_prior(out, built, pde=dataset.pde, label=job.prior, seed=job.seed, data_digest=dataset.digest)
         if trainer:
             trainer.loop.finish()
             spent.earlier = trainer.loop.seconds_before

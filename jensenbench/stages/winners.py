@@ -6,15 +6,14 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from jensenbench.evaluation.tuning import Winner, criterion, described, merged, trial_table, winners
-from jensenbench.experiment.config import Tier
-from jensenbench.experiment.trials import SPLIT
+from jensenbench.evaluation.tuning import SPLIT, Winner, criterion, described, merged, trial_table, winners
+from jensenbench.experiment.jobs import WinnersJob
 from jensenbench.io import provenance
 from jensenbench.io.files import read_yaml, write_text
 from jensenbench.io.tables import join_tables, read_tables
 
 
-def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
+def run(*, job: WinnersJob, folders: list[Path], out: Path, methods: Path) -> None:
     """Join the trials of all folders into ``out`` and put the winners into ``methods/{method}.yaml``.
 
     Every run of every trial is kept in ``runs.csv.gz`` and ``metrics.csv.gz`` beside ``out``.
@@ -23,22 +22,22 @@ def run(*, tier: Tier, folders: list[Path], out: Path, methods: Path) -> None:
     tables = read_tables(out.parent)
     table = trial_table(tables["runs"], tables["metrics"])
     write_text(out, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    found = winners(table, {entry.label: entry.name for entry in tier.pdes})
+    found = winners(table, job.pdes)
     for method, group in groupby(found, key=lambda winner: winner.method):
         chosen = list(group)
-        origin = describe(tier, table, out, chosen)
+        origin = describe(job, table, out, chosen)
         write(methods / f"{method}.yaml", chosen, origin)
         print("\n".join(described(winner) for winner in chosen), flush=True)
 
 
-def describe(tier: Tier, table: pd.DataFrame, out: Path, chosen: list[Winner]) -> dict[str, object]:
+def describe(job: WinnersJob, table: pd.DataFrame, out: Path, chosen: list[Winner]) -> dict[str, object]:
     """Where winners come from, as it stands beside them."""
     metrics = sorted({criterion(winner.task) for winner in chosen})
     return {
-        "tier": tier.name,
+        "tier": job.tier,
         "split": SPLIT,
         "criterion": ", ".join(metrics),
-        "states": f"{tier.tuning.instances} x {tier.tuning.draws}, {tier.tuning.samples} unconditional",
+        "states": f"{job.instances} x {job.draws}, {job.samples} unconditional",
         "priors": ", ".join(sorted(set(table["prior"]))),
         "table": provenance.digest_file(out),
         "commit": provenance.git_commit(),

@@ -49,4 +49,4 @@ def test_a_killed_child_gets_a_status_and_a_reason(code, status):
 
 
 def test_the_guard_returns_its_childs_code():
-    assert guard.run_child(["check", "pde", "no-such-pde"]) == 1
+    assert guard.run_worker(["check", "pde", "no-such-pde"]) == 1

@@ -13,8 +13,8 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(workflow.basedir))
 
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.experiment.plan import load_plan
-from jensenbench.io.files import write_text
+from jensenbench.experiment.plan_file import load_plan
+from jensenbench.io.files import write_record, write_text
 from jensenbench.io.layout import POSTERIORS, Layout
 from jensenbench.runtime.gpus import count_gpus
 
@@ -22,12 +22,16 @@ ATTEMPTS = 3
 RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0  # inside a Slurm job, trying again is the submitter's part
 LOCK = Path("results/.lock")
 KEYS = {
-    "pdes": ("pde",),
-    "priors": ("pde", "prior"),
-    "pairs": ("pde", "prior", "digest"),
-    "fits": ("pde", "prior", "method", "digest"),
-    "cells": ("pde", "prior", "method", "variant"),
-}
+    "generate": ("pde",),
+    "observe": ("pde",),
+    "train": ("pde", "prior", "seed"),
+    "pairs": ("pde", "prior", "digest", "seed"),
+    "fit": ("pde", "prior", "method", "digest", "seed"),
+    "sample": ("pde", "prior", "method", "variant", "seed"),
+    "tune": ("pde", "prior", "method", "variant", "seed"),
+    "jensen": ("pde", "prior", "seed"),
+    "evaluate": ("pde", "prior", "seed"),
+}  # wildcards that name a job of each stage
 HELD = []  # open lock files: a lock lives as long as its process
 
 
@@ -77,9 +81,7 @@ def hold_lock() -> None:
 
 def limit_gpus() -> None:
     """On one machine, run no more GPU jobs at a time than it has GPUs; a cluster's scheduler does so itself."""
-    wanted = any(
-        job["resources"]["gpu"] for kind in ("priors", "pairs", "fits", "cells") for job in plan[kind].values()
-    )
+    wanted = any(job["resources"]["gpu"] for stage in plan["jobs"].values() for job in stage.values())
     if wanted and workflow.local_exec and "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", max(1, count_gpus()))
 
@@ -101,24 +103,44 @@ def environment() -> str:
     return "export " + " ".join(f'{key}="{value}"' for key, value in settings.items()) + "; "
 
 
-def job_of(kind: str, wildcards: Namedlist) -> dict:
-    """The plan's entry of a job: digests of code and settings, seeds, tasks, resources."""
-    return plan[kind][str(Path(*(wildcards[key] for key in KEYS[kind])))]
+def key_of(stage: str, wildcards: Namedlist) -> str:
+    """Key of a job in the plan."""
+    return "/".join(wildcards[name] for name in KEYS[stage])
 
 
-def entry(kind: str, key: str) -> Callable:
-    """Function of the wildcards: one entry of a job's plan."""
-    return lambda wildcards: job_of(kind, wildcards)[key]
+def job_of(stage: str, wildcards: Namedlist) -> dict:
+    """The plan's entry of a job: record, inputs, digests of record and code, resources."""
+    return plan["jobs"][stage][key_of(stage, wildcards)]
 
 
-def growing(kind: str, key: str) -> Callable:
+def entry(stage: str, name: str) -> Callable:
+    """Function of the wildcards: one value of a job's entry."""
+    return lambda wildcards: job_of(stage, wildcards)[name]
+
+
+def given(stage: str, name: str) -> Callable:
+    """Function of the wildcards: input files of a job, none where it has no such input."""
+    return lambda wildcards: job_of(stage, wildcards).get("inputs", {}).get(name, [])
+
+
+def record(stage: str) -> Callable:
+    """Function of the wildcards: file of a job's record."""
+    return lambda wildcards: str(LAYOUT.job(stage, key_of(stage, wildcards)))
+
+
+def option(name: str) -> Callable:
+    """Function of wildcards and input: the option --NAME with the input files of this name, if there are any."""
+    return lambda wildcards, input: f"--{name} {input[name]}" if input[name] else ""
+
+
+def growing(stage: str, name: str) -> Callable:
     """Memory or minutes of a job: what the plan says, more with every attempt."""
-    return lambda wildcards, attempt: job_of(kind, wildcards)["resources"][key] * attempt
+    return lambda wildcards, attempt: job_of(stage, wildcards)["resources"][name] * attempt
 
 
-def gpus(kind: str) -> Callable:
+def gpus(stage: str) -> Callable:
     """GPUs of a job."""
-    return lambda wildcards: job_of(kind, wildcards)["resources"]["gpu"]
+    return lambda wildcards: job_of(stage, wildcards)["resources"]["gpu"]
 
 
 def on_device(wildcards: Namedlist, resources: Namedlist) -> str:
@@ -126,94 +148,25 @@ def on_device(wildcards: Namedlist, resources: Namedlist) -> str:
     return f"python -m jensenbench.runtime.gpus {resources.gpu}" if resources.gpu else ""
 
 
-def imported_file(wildcards: Namedlist) -> str | list:
-    """Published data file that a PDE's data come from, if they are not generated."""
-    return job_of("pdes", wildcards)["import"] or []
-
-
 def last_attempt(wildcards: Namedlist, attempt: int) -> str:
     """Tells a job that it is tried no more: if it is killed, it leaves the reason as its result."""
     return "--last-attempt" if attempt >= ATTEMPTS else ""
 
 
-def prior_of(kind: str) -> Callable:
-    """Prior file of a job; exact priors are built once for all seeds."""
-    return lambda wildcards: prior_file(wildcards, job_of(kind, wildcards)["prior_seeds"][wildcards.seed])
-
-
-def pairs_of_fit(wildcards: Namedlist) -> str | list:
-    """Index of the teacher pairs of a fit that learns from them."""
-    digest = job_of("fits", wildcards)["pairs"]
-    return str(LAYOUT.pairs(wildcards.pde, wildcards.prior, digest, wildcards.seed)) if digest else []
-
-
-def fit_of_cell(wildcards: Namedlist) -> str | list:
-    """Fit of a sampling job whose method trains."""
-    digest = job_of("cells", wildcards)["fit"]
-    return str(LAYOUT.fit(wildcards.pde, wildcards.prior, wildcards.method, digest, wildcards.seed)) if digest else []
-
-
-def fits_followed(wildcards: Namedlist) -> list[str]:
-    """Fits whose denoisers are followed beside a prior, of the first seed that reads it."""
-    found = []
-    for key in job_of("priors", wildcards)["learnt"]:
-        readers = plan["fits"][key]["prior_seeds"]
-        seed = next(own for own, prior in readers.items() if prior == int(wildcards.seed))
-        found.append(str(LAYOUT.fit(*Path(key).parts, seed)))
-    return found
-
-
-def prior_of_evaluation(wildcards: Namedlist) -> str:
-    """Prior file of an evaluation."""
-    seeds = job_of("priors", wildcards)["seeds"]
-    return prior_file(wildcards, int(wildcards.seed) if int(wildcards.seed) in seeds else seeds[0])
-
-
-def prior_file(wildcards: Namedlist, seed: int) -> str:
-    """Path of one prior."""
-    return str(LAYOUT.prior(wildcards.pde, wildcards.prior, seed))
-
-
-def samples_of_evaluation(wildcards: Namedlist) -> list[str]:
-    """Samples files of all methods on one prior and seed."""
-    seed = int(wildcards.seed)
-    cells = {Path(key).parts: cell for key, cell in plan["cells"].items()}
-    return [
-        str(LAYOUT.samples(*key, seed))
-        for key, cell in cells.items()
-        if key[:2] == (wildcards.pde, wildcards.prior) and seed in cell["seeds"]
-    ]
-
-
-def references_of_evaluation(wildcards: Namedlist) -> list[str]:
+def references(wildcards: Namedlist) -> list[str]:
     """Published reference posteriors of an evaluation's PDE."""
     return sorted(map(str, Path(POSTERIORS, wildcards.pde).glob("*/*.safetensors")))
 
 
-def tuning_files(name: str) -> list[str]:
-    """One table of the trials of every cell, with the first seed of the tier."""
-    cells = [(Path(key).parts, min(cell["seeds"])) for key, cell in plan["cells"].items()]
-    return [str(LAYOUT.tuning(*key, seed) / name) for key, seed in cells]
-
-
-def evaluation_files(name: str) -> list[str]:
-    """One table of every evaluation of the tier."""
-    pairs = [Path(pair).parts for pair in plan["evaluations"]]
-    return [str(LAYOUT.evaluation(*pair, seed) / name) for pair in pairs for seed in plan["seeds"]]
+def files_of(stage: str, path: Callable, *, name: str = "") -> list[str]:
+    """The product of every job of a stage, by its path in the layout."""
+    found = [path(*key.split("/")) for key in plan["jobs"][stage]]
+    return [str(product / name if name else product) for product in found]
 
 
 def training_logs() -> list[str]:
     """Training logs of all priors of the tier."""
-    jobs = [(Path(pair).parts, seed) for pair, job in plan["priors"].items() for seed in job["seeds"]]
-    return [TRAINING_LOG.format(pde=pde, prior=prior, seed=seed) for (pde, prior), seed in jobs]
-
-
-def jensen_files() -> list[str]:
-    """Curves of the Jensen gap of the first seed of all priors of a tier that asks for them."""
-    if not plan["jensen"]:
-        return []
-    jobs = [(Path(pair).parts, min(job["seeds"])) for pair, job in plan["priors"].items()]
-    return [JENSEN.format(pde=pde, prior=prior, seed=seed) for (pde, prior), seed in jobs]
+    return [str(Path(path).with_suffix(".log.csv")) for path in files_of("train", LAYOUT.prior)]
 
 
 def input_folders(wildcards: Namedlist, input: Namedlist) -> list[str]:
@@ -226,6 +179,16 @@ def output_folder(wildcards: Namedlist, output: Namedlist) -> str:
     return str(Path(output[0]).parent)
 
 
+def write_jobs() -> None:
+    """Write the configuration and the record of every job, as the stages read them."""
+    write_text(LAYOUT.config, Path(plan["config_file"]).read_text(encoding="utf-8"))
+    for stage, jobs in plan["jobs"].items():
+        for key, job in jobs.items():
+            if "job" in job:
+                write_record(LAYOUT.job(stage, key), job["job"])
+    write_record(LAYOUT.job("winners", "winners"), plan["winners"]["job"])
+
+
 onstart:
     hold_lock()
-    write_text(Path(TIER), Path(plan["config_file"]).read_text())
+    write_jobs()

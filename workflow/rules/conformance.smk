@@ -1,7 +1,7 @@
 # Public checks of every plug-in and prior of the tier; a failed check is a line of the page, not a failed job.
 rule check:
     output:
-        f"{CHECKS}/{{plugin}}.json",
+        str(LAYOUT.check("{plugin}")),
     log:
         f"{LOGS}/check/{{plugin}}.log",
     retries: RETRIES
@@ -26,7 +26,7 @@ rule check_prior:
         data=DATA,
         prior=PRIOR,
     output:
-        f"{CHECKS}/{{pde}}/{{prior}}/{{seed}}.json",
+        str(LAYOUT.check("{pde}/{prior}/{seed}")),
     log:
         f"{LOGS}/check/{{pde}}/{{prior}}/{{seed}}.log",
     retries: RETRIES

@@ -1,6 +1,6 @@
 rule generate:
     input:
-        imported_file,
+        given("generate", "source"),
     output:
         DATA,
     log:
@@ -9,17 +9,18 @@ rule generate:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("pdes", "mem_mb"),
-        runtime=growing("pdes", "runtime"),
-        gpu=gpus("pdes"),
+        mem_mb=growing("generate", "mem_mb"),
+        runtime=growing("generate", "runtime"),
+        gpu=0,
     params:
-        tier=TIER,
-        code=entry("pdes", "code"),
-        settings=entry("pdes", "settings"),
+        job=record("generate"),
+        code=entry("generate", "code"),
+        digest=entry("generate", "digest"),
+        content=lambda wildcards: job_of("generate", wildcards).get("content", ""),
     message:
         "States of {wildcards.pde}"
     shell:
-        "exec python -m jensenbench generate --tier {params.tier} --pde {wildcards.pde} --out {output} &> {log}"
+        "exec python -m jensenbench generate --job {params.job} --out {output} &> {log}"
 
 
 rule observe:
@@ -33,15 +34,14 @@ rule observe:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("pdes", "mem_mb"),
-        runtime=growing("pdes", "runtime"),
+        mem_mb=growing("generate", "mem_mb"),
+        runtime=growing("generate", "runtime"),
         gpu=0,
     params:
-        tier=TIER,
-        code=plan["code"]["observe"],
-        settings=entry("pdes", "observations"),
+        job=record("observe"),
+        code=entry("observe", "code"),
+        digest=entry("observe", "digest"),
     message:
         "Observations of {wildcards.pde}"
     shell:
-        "exec python -m jensenbench observe --tier {params.tier} --pde {wildcards.pde} --data {input.data}"
-        " --out {output} &> {log}"
+        "exec python -m jensenbench observe --job {params.job} --data {input.data}" " --out {output} &> {log}"

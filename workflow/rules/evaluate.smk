@@ -2,9 +2,9 @@ rule evaluate:
     input:
         data=DATA,
         observations=OBSERVATIONS,
-        prior=prior_of_evaluation,
-        samples=samples_of_evaluation,
-        references=references_of_evaluation,
+        prior=given("evaluate", "prior"),
+        samples=given("evaluate", "samples"),
+        references=references,
     output:
         f"{EVALUATION}/runs.csv.gz",
         f"{EVALUATION}/metrics.csv.gz",
@@ -15,11 +15,11 @@ rule evaluate:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("priors", "mem_mb"),
-        runtime=growing("priors", "runtime"),
+        mem_mb=growing("evaluate", "mem_mb"),
+        runtime=growing("evaluate", "runtime"),
         gpu=0,
     params:
-        code=plan["code"]["evaluate"],
+        code=entry("evaluate", "code"),
         folder=output_folder,
     message:
         "Metrics of all methods on {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
@@ -30,9 +30,7 @@ rule evaluate:
 
 rule collect:
     input:
-        evaluation_files("runs.csv.gz"),
-        evaluation_files("metrics.csv.gz"),
-        evaluation_files("timings.csv.gz"),
+        [files_of("evaluate", LAYOUT.evaluation, name=f"{name}.csv.gz") for name in ("runs", "metrics", "timings")],
     output:
         TABLES,
     log:

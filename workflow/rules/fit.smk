@@ -3,7 +3,7 @@
 rule pairs:
     input:
         data=DATA,
-        prior=prior_of("pairs"),
+        prior=given("pairs", "prior"),
     output:
         PAIRS,
     log:
@@ -16,23 +16,22 @@ rule pairs:
         runtime=growing("pairs", "runtime"),
         gpu=gpus("pairs"),
     params:
-        tier=TIER,
+        job=record("pairs"),
         code=entry("pairs", "code"),
-        settings=entry("pairs", "settings"),
+        digest=entry("pairs", "digest"),
         launch=on_device,
     message:
         "Teacher pairs of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
-        "exec {params.launch} python -m jensenbench pairs --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --digest {wildcards.digest} --seed {wildcards.seed} --data {input.data}"
+        "exec {params.launch} python -m jensenbench pairs --job {params.job} --data {input.data}"
         " --prior-file {input.prior} --out {output} &> {log}"
 
 
 rule fit:
     input:
         data=DATA,
-        prior=prior_of("fits"),
-        pairs=pairs_of_fit,
+        prior=given("fit", "prior"),
+        pairs=given("fit", "pairs"),
     output:
         FIT,
     log:
@@ -41,21 +40,20 @@ rule fit:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("fits", "mem_mb"),
-        runtime=growing("fits", "runtime"),
-        gpu=gpus("fits"),
+        mem_mb=growing("fit", "mem_mb"),
+        runtime=growing("fit", "runtime"),
+        gpu=gpus("fit"),
         last=last_attempt,
     params:
-        tier=TIER,
-        code=entry("fits", "code"),
-        settings=entry("fits", "settings"),
-        pairs=lambda wildcards, input: f"--pairs {input.pairs}" if input.pairs else "",
+        job=record("fit"),
+        code=entry("fit", "code"),
+        digest=entry("fit", "digest"),
+        pairs=option("pairs"),
         state=FITTING,
         launch=on_device,
     message:
         "Fit of {wildcards.method} on {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
-        "exec {params.launch} python -m jensenbench fit --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --method {wildcards.method} --digest {wildcards.digest} --seed {wildcards.seed}"
-        " --data {input.data} --prior-file {input.prior} {params.pairs} --out {output} --state-dir {params.state}"
+        "exec {params.launch} python -m jensenbench fit --job {params.job} --data {input.data}"
+        " --prior-file {input.prior} {params.pairs} --out {output} --state-dir {params.state}"
         " {resources.last} &> {log}"

@@ -3,7 +3,7 @@ rule jensen:
     input:
         data=DATA,
         prior=PRIOR,
-        fits=fits_followed,
+        fits=given("jensen", "fits"),
     output:
         curves=JENSEN,
         visits=JENSEN_VISITS,
@@ -14,25 +14,25 @@ rule jensen:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("priors", "mem_mb"),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=growing("jensen", "mem_mb"),
+        runtime=growing("jensen", "runtime"),
         gpu=0,
     params:
-        tier=TIER,
-        code=entry("priors", "jensen"),
-        settings=plan["jensen"],
-        fits=lambda wildcards, input: f"--fits {' '.join(map(str, input.fits))}" if input.fits else "",
+        job=record("jensen"),
+        code=entry("jensen", "code"),
+        digest=entry("jensen", "digest"),
+        fits=option("fits"),
     message:
         "Jensen gap of {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
-        "exec python -m jensenbench jensen --tier {params.tier} --data {input.data} --prior-file {input.prior}"
+        "exec python -m jensenbench jensen --job {params.job} --data {input.data} --prior-file {input.prior}"
         " --out {output.curves} {params.fits} &> {log}"
 
 
 rule jensen_page:
     input:
         tables=TABLES,
-        curves=jensen_files(),
+        curves=files_of("jensen", LAYOUT.jensen),
     output:
         JENSEN_PAGE,
         directory(JENSEN_FIGURES),

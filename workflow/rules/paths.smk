@@ -3,8 +3,7 @@ RESULTS = plan["results"]
 REPORTS = plan["reports"]
 LOGS = f"logs/{plan['tier']}"
 LAYOUT = Layout(Path(RESULTS))
-# the resolved configuration: jobs read it, and depend on their part of it through the digests in their params
-TIER = str(LAYOUT.root / "config.json")
+TIER = str(LAYOUT.config)
 DATA = str(LAYOUT.data("{pde}"))
 OBSERVATIONS = str(LAYOUT.observations("{pde}"))
 PRIOR = str(LAYOUT.prior("{pde}", "{prior}", "{seed}"))
@@ -16,14 +15,11 @@ FITTING = str(LAYOUT.fitting("{pde}", "{prior}", "{method}", "{digest}", "{seed}
 SAMPLES = str(LAYOUT.samples("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 TUNING = str(LAYOUT.tuning("{pde}", "{prior}", "{method}", "{variant}", "{seed}"))
 TRIALS = f"{RESULTS}/tuning/trials.csv"
-CHECKS = f"{RESULTS}/conformance"
-CHECKED = [f"{CHECKS}/{plugin}.json" for plugin in plan["checks"]] + [
-    f"{CHECKS}/{pair}/{seed}.json" for pair, job in plan["priors"].items() for seed in job["seeds"]
-]
-JENSEN = f"{RESULTS}/jensen/{{pde}}/{{prior}}/{{seed}}.csv"
+CHECKED = [str(LAYOUT.check(name)) for name in (*plan["checks"], *plan["jobs"]["train"])]
+JENSEN = str(LAYOUT.jensen("{pde}", "{prior}", "{seed}"))
 JENSEN_VISITS, JENSEN_LIKELIHOOD = (JENSEN.replace(".csv", f".{name}.csv") for name in ("visits", "likelihood"))
 JENSEN_PAGE, JENSEN_FIGURES = f"{REPORTS}/jensen.md", f"{REPORTS}/jensen"
-JENSEN_REPORT = [JENSEN_PAGE, JENSEN_FIGURES] if plan["jensen"] else []
+JENSEN_REPORT = [JENSEN_PAGE, JENSEN_FIGURES] if plan["jobs"]["jensen"] else []
 EVALUATION = str(LAYOUT.evaluation("{pde}", "{prior}", "{seed}"))
 TABLES = [f"{RESULTS}/{name}.csv.gz" for name in ("runs", "metrics", "timings")]
 PAGES = [f"{REPORTS}/{name}" for name in ("tables.md", "questions.md", "priors.md", "cost.md", "times.md")]

@@ -10,20 +10,19 @@ rule train:
     retries: RETRIES
     conda:
         "../../environment.yml"
-    threads: entry("priors", "cores")
+    threads: entry("train", "cores")
     resources:
-        mem_mb=growing("priors", "mem_mb"),
-        runtime=growing("priors", "runtime"),
-        gpu=gpus("priors"),
+        mem_mb=growing("train", "mem_mb"),
+        runtime=growing("train", "runtime"),
+        gpu=gpus("train"),
     params:
-        tier=TIER,
-        code=entry("priors", "code"),
-        settings=entry("priors", "settings"),
+        job=record("train"),
+        code=entry("train", "code"),
+        digest=entry("train", "digest"),
         state=TRAINING,
         launch=on_device,
     message:
         "Prior {wildcards.prior} of {wildcards.pde}, seed {wildcards.seed}"
     shell:
-        "exec {params.launch} python -m jensenbench train --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --seed {wildcards.seed} --data {input.data} --out {output.prior}"
-        " --state-dir {params.state} &> {log}"
+        "exec {params.launch} python -m jensenbench train --job {params.job} --data {input.data}"
+        " --out {output.prior} --state-dir {params.state} &> {log}"

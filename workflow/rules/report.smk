@@ -2,7 +2,7 @@ rule report:
     input:
         TABLES,
         training_logs(),
-        jensen_files(),
+        files_of("jensen", LAYOUT.jensen),
     output:
         PAGES,
         directory(FOLDERS),

@@ -3,8 +3,8 @@ rule sample:
     input:
         data=DATA,
         observations=OBSERVATIONS,
-        prior=prior_of("cells"),
-        fitted=fit_of_cell,
+        prior=given("sample", "prior"),
+        fitted=given("sample", "fitted"),
     output:
         SAMPLES,
     log:
@@ -13,21 +13,19 @@ rule sample:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("cells", "mem_mb"),
-        runtime=growing("cells", "runtime"),
-        gpu=gpus("cells"),
+        mem_mb=growing("sample", "mem_mb"),
+        runtime=growing("sample", "runtime"),
+        gpu=gpus("sample"),
         last=last_attempt,
     params:
-        tier=TIER,
-        code=entry("cells", "code"),
-        settings=entry("cells", "settings"),
-        tasks=entry("cells", "tasks"),
-        fitted=lambda wildcards, input: f"--fitted {input.fitted}" if input.fitted else "",
+        job=record("sample"),
+        code=entry("sample", "code"),
+        digest=entry("sample", "digest"),
+        fitted=option("fitted"),
         launch=on_device,
     message:
         "Samples of {wildcards.method}/{wildcards.variant} on {wildcards.pde}, prior {wildcards.prior}, seed {wildcards.seed}"
     shell:
-        "exec {params.launch} python -m jensenbench sample --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --method {wildcards.method} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --data {input.data} --observations {input.observations} --prior-file {input.prior} {params.fitted}"
+        "exec {params.launch} python -m jensenbench sample --job {params.job} --data {input.data}"
+        " --observations {input.observations} --prior-file {input.prior} {params.fitted}"
         " --out {output} {resources.last} &> {log}"

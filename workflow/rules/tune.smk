@@ -3,8 +3,8 @@
 rule trials:
     input:
         data=DATA,
-        prior=prior_of("cells"),
-        fitted=fit_of_cell,
+        prior=given("tune", "prior"),
+        fitted=given("tune", "fitted"),
     output:
         f"{TUNING}/runs.csv.gz",
         f"{TUNING}/metrics.csv.gz",
@@ -15,29 +15,26 @@ rule trials:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing("cells", "mem_mb"),
-        runtime=lambda wildcards, attempt: 4 * job_of("cells", wildcards)["resources"]["runtime"] * attempt,
-        gpu=gpus("cells"),
+        mem_mb=growing("tune", "mem_mb"),
+        runtime=growing("tune", "runtime"),
+        gpu=gpus("tune"),
     params:
-        tier=TIER,
-        code=lambda wildcards: job_of("cells", wildcards)["tuning"]["code"],
-        settings=lambda wildcards: job_of("cells", wildcards)["tuning"]["settings"],
-        fitted=lambda wildcards, input: f"--fitted {input.fitted}" if input.fitted else "",
+        job=record("tune"),
+        code=entry("tune", "code"),
+        digest=entry("tune", "digest"),
+        fitted=option("fitted"),
         folder=output_folder,
         launch=on_device,
     message:
         "Trials of {wildcards.method}/{wildcards.variant} on {wildcards.pde}, prior {wildcards.prior}"
     shell:
-        "exec {params.launch} python -m jensenbench tune --tier {params.tier} --pde {wildcards.pde}"
-        " --prior {wildcards.prior} --method {wildcards.method} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --data {input.data} --prior-file {input.prior} {params.fitted} --out {params.folder} &> {log}"
+        "exec {params.launch} python -m jensenbench tune --job {params.job} --data {input.data}"
+        " --prior-file {input.prior} {params.fitted} --out {params.folder} &> {log}"
 
 
 rule tune:
     input:
-        tuning_files("runs.csv.gz"),
-        tuning_files("metrics.csv.gz"),
-        tuning_files("timings.csv.gz"),
+        [files_of("tune", LAYOUT.tuning, name=f"{name}.csv.gz") for name in ("runs", "metrics", "timings")],
     output:
         TRIALS,
     log:
@@ -50,10 +47,11 @@ rule tune:
         runtime=lambda wildcards, attempt: 30 * attempt,
         gpu=0,
     params:
-        tier=TIER,
+        job=str(LAYOUT.job("winners", "winners")),
         code=plan["code"]["winners"],
+        digest=plan["winners"]["digest"],
         folders=input_folders,
     message:
         "Winners of all trials, in config/methods"
     shell:
-        "exec python -m jensenbench winners --tier {params.tier} --out {output} {params.folders} &> {log}"
+        "exec python -m jensenbench winners --job {params.job} --out {output} {params.folders} &> {log}"
