@@ -112,7 +112,7 @@ def sample_jobs(tier: Tier) -> Iterator[SampleJob]:
             for method, variants in tier.methods.items():
                 for variant, options in variants.items():
                     if is_wanted(tier, entry, prior, options):
-                        job = sample_job(tier, entry, prior, load_method(method), variant)
+                        job = sample_job(tier, entry, prior, load_method(method), variant, options)
                         yield from (replace(job, seed=seed) for seed in tier.seeds)
 
 
@@ -123,9 +123,11 @@ def is_wanted(tier: Tier, entry: PDEEntry, prior: str, options: VariantEntry) ->
     return kind_fits and prior_fits and (not options.pdes or entry.name in options.pdes)
 
 
-def sample_job(tier: Tier, entry: PDEEntry, prior: str, method: type[Method], variant: str) -> SampleJob:
+def sample_job(
+    tier: Tier, entry: PDEEntry, prior: str, method: type[Method], variant: str, options: VariantEntry
+) -> SampleJob:
     """Samples of a variant with the first seed: its preset, then the tuned settings, then the tier's own."""
-    tuned, options = find_tuned(method.name, variant, entry.name), tier.methods[method.name][variant]
+    tuned = find_tuned(method.name, variant, entry.name)
     config = method_config(method, variant, tuned.shared, options.config)
     if method.capabilities.trains != hasattr(config, "fit"):
         raise UserError(f"method {method.name}: capabilities.trains and a field `fit` of its Config go together")

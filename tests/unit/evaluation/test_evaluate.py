@@ -18,7 +18,7 @@ from jensenbench.errors import UserError
 from jensenbench.evaluation.accuracy import LEVELS, TABLED, coverage_name
 from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.io.files import write_hdf5
-from jensenbench.io.tables import read_csv, write_csv
+from jensenbench.io.tables import Tables, read_csv, read_tables, write_csv
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.build import build_prior
 from jensenbench.priors.gaussian import GaussianPrior
@@ -103,7 +103,7 @@ class Bench:
     def evaluate(self, samples: list[Path], out: str = "out", seed: int = 0) -> Path:
         evaluate.run(
             data=self.root / "data.h5", observations=self.root / "observations.h5",
-            prior=self.root / "prior.safetensors", samples=samples, out=self.root / out, seed=seed,
+            prior_file=self.root / "prior.safetensors", samples=samples, out=self.root / out, seed=seed,
         )  # fmt: skip
         return self.root / out
 
@@ -114,15 +114,15 @@ def bench(tmp_path_factory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def evaluated(bench: Bench) -> collect.Tables:
+def evaluated(bench: Bench) -> Tables:
     exact = {label: bench.exact_draws(label) for label in bench.data}
     edm = bench.samples("edm", {"unconditional": bench.states(), **exact})
     wrong = {label: 0.5 * fields for label, fields in exact.items()}
     dps = bench.samples("dps", {"unconditional": None, **wrong})
-    return collect.read_tables(bench.evaluate([edm, dps]))
+    return read_tables(bench.evaluate([edm, dps]))
 
 
-def numbers(tables: collect.Tables, task: str, metric: str, method: str, variant: str = "v") -> np.ndarray:
+def numbers(tables: Tables, task: str, metric: str, method: str, variant: str = "v") -> np.ndarray:
     """All values of a metric of one run."""
     runs, metrics = tables["runs"], tables["metrics"]
     chosen = runs[(runs["task"] == task) & (runs["method"] == method) & (runs["variant"] == variant)]
@@ -264,7 +264,7 @@ def test_equal_inputs_give_equal_bytes_in_any_order(bench):
 
 
 def test_without_unconditional_samples_their_control_is_skipped(bench):
-    runs = collect.read_tables(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))["runs"]
+    runs = read_tables(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))["runs"]
     row = runs[(runs["variant"] == "unconditional_prior") & (runs["task"] == SPARSE)].iloc[0]
     assert row["status"] == "skipped"
     assert "edm" in row["reason"]

@@ -1,13 +1,12 @@
 """Tuning: what is tried, what is stored, who wins, and what becomes of the winner."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,14 +16,17 @@ from jensenbench.core.tasks import find_task
 from jensenbench.data.dataset import load_dataset
 from jensenbench.errors import UserError
 from jensenbench.evaluation.tuning import merged, parse_trial, proposals, trial_name, trial_table, tuned_ranges, winners
-from jensenbench.experiment import config
-from jensenbench.experiment.config import parse_tier, split_tasks
-from jensenbench.io.files import read_yaml
-from jensenbench.io.layout import Layout
+from jensenbench.experiment.config import parse_tier
+from jensenbench.experiment.expand import expand
+from jensenbench.experiment.runner import make_method, open_run, sample_task
+from jensenbench.experiment.tuned import split_tasks
+from jensenbench.io.files import read_yaml, write_record
 from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.tables import read_tables
 from jensenbench.plugins.registry import load_method
-from jensenbench.stages import collect, generate, sample, train, tune
+from jensenbench.stages import tune
 from jensenbench.stages import winners as winners_stage
+from tests.support.stages import prepare
 
 PDE, PRIOR = "poisson-8", "gaussian-p1"
 DPS = load_method("dps")
@@ -40,21 +42,13 @@ def tier():
 
 @pytest.fixture(scope="module")
 def files(tier, tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("tune"))
-    generate.run(tier=tier, label=PDE, out=layout.data(PDE))
-    train.run(
-        data=layout.data(PDE), out=layout.prior(PDE, PRIOR, 0), settings=tier.prior_settings(PRIOR), label=PRIOR,
-        seed=0, state_dir=layout.training(PDE, PRIOR, 0),
-    )  # fmt: skip
-    return layout
+    return prepare(expand(tier), tmp_path_factory.mktemp("tune"))
 
 
 def run_tune(tier, files, variant):
     out = files.tuning(PDE, PRIOR, "dps", variant, 0)
-    tune.run(
-        tier=tier, cell=tier.cell(f"{PDE}/{PRIOR}/dps/{variant}"), seed=0, data=files.data(PDE),
-        prior_file=files.prior(PDE, PRIOR, 0), fitted=None, out=out, command="by hand",
-    )  # fmt: skip
+    job = expand(tier).tune[f"{PDE}/{PRIOR}/dps/{variant}/0"]
+    tune.run(job=job, data=files.data(PDE), prior_file=files.prior(PDE, PRIOR, 0), out=out, command="by hand")
     return out
 
 
@@ -102,7 +96,7 @@ def test_names_of_trials_come_apart_again():
 
 
 def test_every_trial_is_a_run_on_validation_states(tier, files, tuned):
-    tables = collect.read_tables(tuned[0])
+    tables = read_tables(tuned[0])
     runs = tables["runs"]
     assert set(runs["variant"]) == {trial_name(number, "corrected") for number in range(3)}
     assert set(runs["task"]) == set(TASKS)
@@ -113,23 +107,25 @@ def test_every_trial_is_a_run_on_validation_states(tier, files, tuned):
     weights = {json.loads(text)["method"]["zeta"] for text in runs["config_json"]}
     assert weights == {1.0, *(trial["zeta"] for trial in proposals(DPS, "corrected", 3)[1:])}
     dataset = load_dataset(files.data(PDE))
-    seen = tune.observe(dataset, tier, find_task("reconstruction_30"))
+    job = expand(tier).tune[f"{PDE}/{PRIOR}/dps/corrected/0"]
+    run = open_run(job.trials[0], files.data(PDE), files.prior(PDE, PRIOR, 0), None)
+    seen = tune.observe(run, find_task("reconstruction_30"), job.data_seed)
     assert torch.equal(seen.truth, dataset.split("validation", 2))
     test = find_task("reconstruction_30").mask(dataset.pde, seed=tier.data.seed, index=0)
     assert not torch.equal(seen.observation.mask[0], test)
 
 
 def test_a_published_variant_has_its_published_setting_only(tuned):
-    runs = collect.read_tables(tuned[1])["runs"]
+    runs = read_tables(tuned[1])["runs"]
     assert set(runs["variant"]) == {"tune-00-published"}
 
 
 def test_winners_have_the_smallest_criterion_and_say_where_they_come_from(tier, files, tuned, tmp_path):
     out, methods = tmp_path / "tuning" / "trials.csv", tmp_path / "methods"
-    winners_stage.run(tier=tier, folders=tuned, out=out, methods=methods)
+    winners_stage.run(job=expand(tier).winners, folders=tuned, out=out, methods=methods)
     table = pd.read_csv(out)
     assert len(table) == 3 * 2 + 2
-    assert len(collect.read_tables(out.parent)["runs"]) == len(table)
+    assert len(read_tables(out.parent)["runs"]) == len(table)
     content = read_yaml(methods / "dps.yaml")
     assert set(content["settings"]) == {"corrected"}
     shared, by_task = split_tasks(content["settings"]["corrected"]["poisson"])
@@ -205,20 +201,19 @@ def test_what_a_file_held_before_stays(tmp_path):
 
 def test_settings_of_a_task_reach_its_samples_and_no_other(tier, files, monkeypatch):
     written = {"settings": {"corrected": {"poisson": {"zeta": 0.5, "tasks": {"reconstruction_30": {"zeta": 0.0}}}}}}
-    monkeypatch.setattr(config, "tuned_settings", lambda method: written if method == "dps" else {})
-    cell = replace(tier, name="again").cell(f"{PDE}/{PRIOR}/dps/corrected")
-    assert cell.config_of("reconstruction_30").zeta == 0.0
-    assert cell.config_of("unconditional").zeta == 0.5
-    settings = tier.run_settings(cell)
-    assert settings["method_by_task"]["reconstruction_30"]["zeta"] == 0.0
-    assert "method_by_task" not in tier.run_settings(replace(cell, by_task={}))
-    job = sample.open_job(tier, cell, 0, files.data(PDE), files.prior(PDE, PRIOR, 0), None)
+    monkeypatch.setattr("jensenbench.experiment.tuned.tuned_settings", lambda name: written if name == "dps" else {})
+    job = expand(tier).sample[f"{PDE}/{PRIOR}/dps/corrected/0"]
+    assert make_method(job, "reconstruction_30").config.zeta == 0.0
+    assert make_method(job, "unconditional").config.zeta == 0.5
+    assert job.settings()["method_by_task"]["reconstruction_30"]["zeta"] == 0.0
+    assert "method_by_task" not in replace(job, by_task={}).settings()
+    run = open_run(job, files.data(PDE), files.prior(PDE, PRIOR, 0), None)
     task = find_task("reconstruction_30")
-    data = tune.observe(job.dataset, tier, task).observation
-    free = replace(job, cell=replace(cell, config=replace(cell.config, zeta=0.0), by_task={}))
-    assert torch.equal(sample.sample_task(job, task, data).fields, sample.sample_task(free, task, data).fields)
-    pulled = replace(job, cell=replace(cell, by_task={}))
-    assert not torch.equal(sample.sample_task(job, task, data).fields, sample.sample_task(pulled, task, data).fields)
+    data = tune.observe(run, task, 0).observation
+    free = replace(run, job=replace(job, config={**job.config, "zeta": 0.0}, by_task={}))
+    assert torch.equal(sample_task(run, task, data).fields, sample_task(free, task, data).fields)
+    guided = replace(run, job=replace(job, by_task={}))
+    assert not torch.equal(sample_task(run, task, data).fields, sample_task(guided, task, data).fields)
 
 
 def test_more_validation_states_than_there_are_is_one_line():
@@ -230,17 +225,18 @@ def test_more_validation_states_than_there_are_is_one_line():
 
 
 def test_the_commands_do_the_same(tier, files, tmp_path):
-    settings = tmp_path / "tier.json"
     raw = {**read_yaml(ROOT / "config" / "micro.yaml"), "tasks": TASKS[1:], "extra_methods": False}
-    settings.write_text(yaml.safe_dump({**raw, "methods": {"dps": {"corrected": {"config": {"steps": 3}}}}}))
+    jobs = expand(parse_tier({**raw, "methods": {"dps": {"corrected": {"config": {"steps": 3}}}}}))
+    write_record(tmp_path / "tune.json", asdict(jobs.tune[f"{PDE}/{PRIOR}/dps/corrected/0"]))
+    write_record(tmp_path / "winners.json", asdict(jobs.winners))
     done = main(
         [
-            *("tune", "--tier", str(settings), "--pde", PDE, "--prior", PRIOR, "--method", "dps", "--variant"),
-            *("corrected", "--seed", "0", "--data", str(files.data(PDE)), "--out", str(tmp_path / "trials")),
-            *("--prior-file", str(files.prior(PDE, PRIOR, 0))),
+            *("tune", "--job", str(tmp_path / "tune.json"), "--data", str(files.data(PDE))),
+            *("--prior-file", str(files.prior(PDE, PRIOR, 0)), "--out", str(tmp_path / "trials")),
         ]
     )
     assert done == 0
-    command = ["winners", "--tier", str(settings), "--out", str(tmp_path / "all" / "trials.csv"), "--methods"]
+    winners_job, out = tmp_path / "winners.json", tmp_path / "all" / "trials.csv"
+    command = ["winners", "--job", str(winners_job), "--out", str(out), "--methods"]
     assert main([*command, str(tmp_path / "methods"), str(tmp_path / "trials")]) == 0
     assert (tmp_path / "methods" / "dps.yaml").exists()

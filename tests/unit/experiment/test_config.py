@@ -6,6 +6,7 @@ import pytest
 
 from jensenbench.errors import UserError
 from jensenbench.experiment.config import parse_tier, read_tier
+from jensenbench.experiment.expand import expand
 from jensenbench.experiment.plan import make_plan
 from jensenbench.io.files import read_yaml
 from jensenbench.io.provenance import ROOT
@@ -22,7 +23,7 @@ def micro():
 def test_shipped_tiers_are_valid(name):
     tier = read_tier(ROOT / "config" / f"{name}.yaml")
     assert tier.name == name
-    assert len({cell.key for cell in tier.cells}) == len(tier.cells) > 0
+    assert expand(tier).sample
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_variant_restricted_to_a_prior_runs_on_no_other(micro):
     pdes = [{**micro["pdes"][0], "priors": list(priors)}]
     methods = {"edm": {"heun": {"priors": ["gaussian-p0"]}, "churned": {}}}
     tier = parse_tier(micro | {"priors": priors, "pdes": pdes, "methods": methods, "extra_methods": False})
-    found = {(cell.variant, cell.prior) for cell in tier.cells}
+    found = {(job.variant, job.prior) for job in expand(tier).sample.values()}
     assert found == {("heun", "gaussian-p0"), ("churned", "gaussian-p0"), ("churned", "gaussian-p1")}
 
 

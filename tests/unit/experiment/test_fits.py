@@ -13,13 +13,15 @@ from torch import nn
 from jensenbench.core.method import Capabilities, Method
 from jensenbench.core.settings import configure
 from jensenbench.errors import Diverged, UserError
-from jensenbench.experiment import config as configuration
-from jensenbench.experiment.config import Cell, VariantEntry, digest_settings, read_tier
+from jensenbench.experiment.config import VariantEntry, read_tier
+from jensenbench.experiment.expand import expand, pairs_job
 from jensenbench.experiment.fits import Fitted, load_fit
-from jensenbench.io.layout import Layout
+from jensenbench.experiment.jobs import digest
 from jensenbench.io.provenance import ROOT
+from jensenbench.plugins.registry import load_method
 from jensenbench.priors.pairs import Pairs, PairSettings
-from jensenbench.stages import fit, generate, observe, pairs, sample, train
+from jensenbench.stages import fit, pairs, sample
+from tests.support.stages import prepare
 
 PDE, PRIOR, PAIRS = "poisson-8", "gaussian-p1", PairSettings(count=6, steps=3, batch=4)
 
@@ -84,10 +86,10 @@ PLUGINS: dict[str, type[Method]] = {"learner": Learner, "failing": Failing, "ref
 
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch):
-    for module in (fit, sample, configuration):
-        monkeypatch.setattr(module, "load_method", PLUGINS.__getitem__)
-    for name in ("digest_fitting", "digest_sampling"):
-        monkeypatch.setattr(fit.provenance, name, lambda method, pde: "code")
+    for module in ("stages.fit", "experiment.runner", "experiment.expand"):
+        monkeypatch.setattr(f"jensenbench.{module}.load_method", PLUGINS.__getitem__)
+    for module in ("stages.fit", "experiment.runner"):
+        monkeypatch.setattr(f"jensenbench.{module}.stage_digest", lambda stage, **plugins: "code")
 
 
 @pytest.fixture(scope="module")
@@ -103,29 +105,22 @@ def learning(tier):
 
 @pytest.fixture(scope="module")
 def layout(tier, tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("micro"))
-    generate.run(tier=tier, label=PDE, out=layout.data(PDE))
-    observe.run(tier=tier, label=PDE, data=layout.data(PDE), out=layout.observations(PDE))
-    train.run(
-        data=layout.data(PDE), out=layout.prior(PDE, PRIOR, 0), settings=tier.prior_settings(PRIOR), label=PRIOR,
-        seed=0, state_dir=layout.training(PDE, PRIOR, 0),
-    )  # fmt: skip
-    return layout
+    return prepare(expand(replace(tier, methods={})), tmp_path_factory.mktemp("micro"))
 
 
 def run_fit(tier, layout, folder, method="learner"):
     """The stages ``pairs`` and ``fit`` of a method by hand; the fit's file."""
-    (entry,) = [entry for entry in tier.fits.values() if entry.method == method]
-    shared = {"tier": tier, "seed": 0, "data": layout.data(PDE), "prior_file": layout.prior(PDE, PRIOR, 0)}
-    pairs.run(entry=entry.pairs, out=folder / "pairs.json", **shared)
+    (job,) = [job for job in expand(tier).fit.values() if job.method == method]
+    shared = {"data": layout.data(PDE), "prior_file": layout.prior(PDE, PRIOR, 0)}
+    pairs.run(job=pairs_job(job), out=folder / "pairs.json", **shared)
     out, state = folder / "module.safetensors", folder / "state"
-    fit.run(entry=entry, pairs_file=folder / "pairs.json", out=out, state_dir=state, **shared)
+    fit.run(job=job, pairs=folder / "pairs.json", out=out, state_dir=state, **shared)
     return out
 
 
 def run_sample(tier, layout, fitted, out, key):
     sample.run(
-        tier=tier, cell=tier.cell(f"{PDE}/{PRIOR}/{key}"), seed=0, data=layout.data(PDE),
+        job=expand(tier).sample[f"{PDE}/{PRIOR}/{key}/0"], data=layout.data(PDE),
         observations=layout.observations(PDE), prior_file=layout.prior(PDE, PRIOR, 0), fitted=fitted, out=out,
         command="by hand",
     )  # fmt: skip
@@ -137,17 +132,18 @@ def run_sample(tier, layout, fitted, out, key):
 
 
 def test_variants_share_the_fit_of_their_settings(learning):
-    assert len(learning.cells) == 2 * len(PLUGINS)
-    assert {entry.method for entry in learning.fits.values()} == set(PLUGINS)
-    assert len(learning.fits) == len(PLUGINS)
-    (shared,) = learning.pairs.values()
+    jobs = expand(learning)
+    assert len(jobs.sample) == 2 * len(PLUGINS)
+    assert {job.method for job in jobs.fit.values()} == set(PLUGINS)
+    assert len(jobs.fit) == len(PLUGINS)
+    (shared,) = jobs.pairs.values()
     assert shared.settings == PAIRS
 
 
 def test_nested_settings_merge_and_name_another_fit(learning):
     changed = configure("learner setting", Settings(), {"fit": {"pairs": {"count": 9}}})
     assert changed.fit == Learning(pairs=replace(PAIRS, count=9))
-    assert digest_settings(changed.fit) != digest_settings(Settings().fit)
+    assert digest(changed.fit) != digest(Settings().fit)
     with pytest.raises(UserError, match="did you mean 'count'"):
         configure("learner setting", Settings(), {"fit": {"pairs": {"cuont": 9}}})
 
@@ -216,9 +212,9 @@ def test_weights_that_do_not_fit_are_refused():
 def test_trains_and_the_field_fit_go_together(tier, monkeypatch):
     monkeypatch.setattr(Learner, "Config", type("Config", (), {}))
     liar = type("Liar", (Learner,), {"variants": {"plain": PAIRS}})
-    monkeypatch.setattr(configuration, "load_method", lambda name: liar)
+    monkeypatch.setattr("jensenbench.experiment.expand.load_method", lambda name: liar)
     with pytest.raises(UserError, match="go together"):
-        replace(tier, methods={"liar": {"plain": VariantEntry()}}).cells  # noqa: B018
+        expand(replace(tier, methods={"liar": {"plain": VariantEntry()}}))
 
 
 def test_a_missing_index_names_its_stage(tmp_path):
@@ -226,5 +222,6 @@ def test_a_missing_index_names_its_stage(tmp_path):
         Pairs.load(tmp_path / "pairs.json")
 
 
-def test_a_cell_of_a_method_that_learns_nothing_has_no_fit():
-    assert Cell(PDE, PRIOR, "edm", "heun", (), object(), 0).fit is None
+def test_samples_of_a_method_that_learns_nothing_have_no_fit(tier, monkeypatch):
+    monkeypatch.setattr("jensenbench.experiment.expand.load_method", load_method)
+    assert expand(tier).sample[f"{PDE}/{PRIOR}/edm/heun/0"].fit() is None

@@ -1,55 +1,100 @@
 """A digest changes with what a module does and with nothing else."""
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from jensenbench.errors import UserError
 from jensenbench.io import provenance
 
+HELPER = "def g(x):\n    return x\n"
 SOURCE = '''"""Doc."""
 from jensenbench import helper
+from jensenbench.helper import g
+
+
+RATE = 0.5
 
 
 def f(x: int) -> int:
     """Add."""
     return helper.g(x) + 1
+
+
+class C:
+    """Rate."""
+
+    rate = RATE
 '''
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
+    """Two modules, and the digest of what one of them does."""
     (tmp_path / "methods").mkdir()
     (tmp_path / "jensenbench").mkdir()
     (tmp_path / "methods" / "a.py").write_text(SOURCE)
-    (tmp_path / "jensenbench" / "helper.py").write_text("def g(x):\n    return x\n")
+    (tmp_path / "jensenbench" / "helper.py").write_text(HELPER)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
 
-    def digest() -> str:
-        provenance._tree.cache_clear()
-        provenance._syntax_digest.cache_clear()
-        return provenance.digest_sources(["methods.a"])
+    def digest(module: str = "methods.a") -> str:
+        for cached in (provenance._tree, provenance._imports, provenance.definitions_digest):
+            cached.cache_clear()
+        return provenance.digest_sources([module])
 
-    return tmp_path, digest
+    yield tmp_path, digest
+    digest()
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("return", "# why\n    return"), ('"""Add."""', '"""Other words."""'), ('"""Doc."""', '"""D."""')]
+    ("old", "new"),
+    [
+        ("return helper", "# why\n    return helper"),
+        ('"""Add."""', '"""Other words."""'),
+        ('    """Add."""\n', ""),
+        ('"""Doc."""', '"""D."""'),
+        ('"""Rate."""', '"""R."""'),
+        ("helper.g(x) + 1", "(helper.g(x)\n            + 1)"),
+        ("from jensenbench.helper import g\n", "from jensenbench.helper import g\n\nimport os\n"),
+        ("x: int) -> int", "x: int,) -> int"),
+    ],
 )
-def test_comments_and_docstrings_do_not_count(project, old, new):
+def test_words_layout_and_import_lines_do_not_count(project, old, new):
     root, digest = project
     before = digest()
+    assert SOURCE.count(old) >= 1
     (root / "methods" / "a.py").write_text(SOURCE.replace(old, new, 1))
     assert digest() == before
 
 
+@pytest.mark.parametrize(("old", "new"), [("+ 1", "+ 2"), ("0.5", "0.25"), ("g(x)", "g(-x)"), ("rate =", "Rate =")])
+def test_an_edit_counts_wherever_it_is(project, old, new):
+    root, digest = project
+    before = digest()
+    (root / "methods" / "a.py").write_text(SOURCE.replace(old, new, 1))
+    assert digest() != before
+
+
 def test_an_edit_counts_also_in_an_imported_module(project):
     root, digest = project
-    first = digest()
-    (root / "methods" / "a.py").write_text(SOURCE.replace("+ 1", "+ 2"))
-    second = digest()
+    before = digest()
     (root / "jensenbench" / "helper.py").write_text("def g(x):\n    return 2 * x\n")
-    assert len({first, second, digest()}) == 3
+    assert digest() != before
+
+
+def test_moving_and_renaming_a_module_does_not_count(project):
+    root, digest = project
+    before = digest()
+    (root / "jensenbench" / "room").mkdir()
+    (root / "jensenbench" / "helper.py").rename(root / "jensenbench" / "room" / "other.py")
+    (root / "methods" / "a.py").rename(root / "methods" / "b.py")
+    moved = SOURCE.replace("from jensenbench import helper", "from jensenbench.room import other as helper")
+    (root / "methods" / "b.py").write_text(moved.replace("jensenbench.helper", "jensenbench.room.other"))
+    assert digest("methods.b") == before
 
 
 def test_other_plug_ins_do_not_count(project):
@@ -57,6 +102,31 @@ def test_other_plug_ins_do_not_count(project):
     before = digest()
     (root / "methods" / "b.py").write_text("x = 1\n")
     assert digest() == before
+
+
+def interpreters() -> list[str]:
+    """The Pythons of supported versions that run on this machine."""
+    names = filter(None, (shutil.which(f"python3.{minor}") for minor in (11, 12, 13)))
+    found = [sys.executable, *names, *map(str, Path.home().glob(".pyenv/versions/3.1[1-3]*/bin/python"))]
+    return [python for python in found if subprocess.run([python, "-c", ""], check=False).returncode == 0]
+
+
+DIGESTS = """
+from jensenbench.io.provenance import ROOT, definitions_digest
+files = [path.relative_to(ROOT) for path in sorted((ROOT / "jensenbench").rglob("*.py"))]
+print([definitions_digest(".".join(file.with_suffix("").parts)) for file in files])
+"""
+
+
+def test_every_python_locale_and_folder_finds_the_same_digests(tmp_path):
+    """Of all modules of the project, so that every kind of syntax that it uses is compared."""
+    found = set()
+    for number, python in enumerate(interpreters()):
+        variables = {"PYTHONPATH": str(provenance.ROOT), "LC_ALL": ("C", "C.UTF-8", "POSIX")[number % 3]}
+        done = subprocess.run([python, "-c", DIGESTS], cwd=tmp_path, env=variables, capture_output=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
+    assert next(iter(found)).count(b",") > 100
 
 
 def test_a_watched_file_is_refused_once_its_content_changes(tmp_path):

@@ -15,8 +15,9 @@ from jensenbench.core.problem import Problem
 from jensenbench.data.dataset import load_dataset, write_dataset
 from jensenbench.errors import UserError
 from jensenbench.experiment.config import parse_tier
+from jensenbench.experiment.expand import expand
 from jensenbench.experiment.plan import make_plan
-from jensenbench.experiment.runner import Job
+from jensenbench.experiment.runner import Run, make_method
 from jensenbench.experiment.trajectories import apart, chosen_tasks, configured, together
 from jensenbench.io.schema import SPLITS
 from jensenbench.jensen.estimators.empirical import empirical_gap
@@ -67,13 +68,12 @@ def stage(folder, pde, kind):
     splits = {key: problem.generate(range(starts[key], starts[key] + sizes[key]), seed=0) for key in SPLITS}
     data, prior = folder / "data.h5", folder / "0.safetensors"
     write_dataset(data, problem, splits, seed=0)
-    train.run(data=data, out=prior, settings=raw["priors"]["prior"], label="prior", seed=0, state_dir=folder / "state")
-    (entry,) = [entry for entry in tier.fits.values() if entry.method == "pidm"]
-    fit.run(
-        tier=tier, entry=entry, seed=0, data=data, prior_file=prior, pairs_file=None, out=folder / "pidm.safetensors",
-        state_dir=folder / "fitting",
-    )  # fmt: skip
-    jensen.run(data=data, prior_file=prior, out=folder / "7.csv", tier=tier, fits=[folder / "pidm.safetensors"])
+    jobs, fitted = expand(tier), folder / "pidm.safetensors"
+    (trained,), (followed,) = jobs.train.values(), jobs.jensen.values()
+    train.run(job=trained, data=data, out=prior, state_dir=folder / "state")
+    (learns,) = [job for job in jobs.fit.values() if job.method == "pidm"]
+    fit.run(job=learns, data=data, prior_file=prior, out=fitted, state_dir=folder / "fitting")
+    jensen.run(job=followed, data=data, prior_file=prior, out=folder / "7.csv", fits=[fitted])
     return pd.read_csv(folder / "7.visits.csv"), pd.read_csv(folder / "7.csv"), (data, prior)
 
 
@@ -145,20 +145,21 @@ def test_runs_followed_together_are_those_followed_apart(poisson):
     raw = yaml.safe_load(TIER.replace("PRIOR", "gaussian").replace("PDE", "poisson")) | {"jensen": SETTINGS}
     tier, dataset = parse_tier(raw), load_dataset(data)
     prior = load_prior(prior_file, dataset.pde)
-    for cell in tier.cells:
-        job = Job(tier, cell, 0, load_method(cell.method)(cell.config), dataset, prior, torch.device("cpu"))
-        if job.method.capabilities.trains or not job.method.capabilities.uses_prior:
+    (job,) = expand(tier).jensen.values()
+    for sample in job.samples:
+        run = Run(sample, make_method(sample), dataset, prior, torch.device("cpu"))
+        if run.method.capabilities.trains or not run.method.capabilities.uses_prior:
             continue
-        for task, seen in chosen_tasks(job, tier.jensen):
-            _, own, problem = configured(job, task, seen)
-            many, single = (way(own, problem, tier.jensen) for way in (together, apart))
+        for task, seen in chosen_tasks(run, job):
+            _, own, problem = configured(run, task, seen)
+            many, single = (way(own, problem, job.settings) for way in (together, apart))
             assert many[2] == single[2]
             if many[2]:
                 continue
             assert sorted(set(many[1])) == pytest.approx(sorted(set(single[1])))
             ours, theirs = Visits.of_probes(many[0]), Visits.of_probes(single[0])
             for name in ("sigma", "x", "denoised", "run"):
-                assert torch.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-9), cell.key
+                assert torch.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-9), sample.key
 
 
 def test_who_is_followed_where_and_who_is_left_out(poisson):
@@ -191,7 +192,8 @@ def test_a_denoiser_whose_fit_is_missing_is_left_out_with_the_reason(poisson, tm
     *_, (data, prior_file) = poisson
     raw = yaml.safe_load(TIER.replace("PRIOR", "gaussian").replace("PDE", "poisson")) | {"jensen": SETTINGS}
     raw["methods"] = {"pidm": raw["methods"]["pidm"]}
-    jensen.run(data=data, prior_file=prior_file, out=tmp_path / "0.csv", tier=parse_tier(raw))
+    (job,) = expand(parse_tier(raw)).jensen.values()
+    jensen.run(job=job, data=data, prior_file=prior_file, out=tmp_path / "0.csv")
     (said,) = pd.read_csv(tmp_path / "0.visits.csv")["reason"]
     assert said == "its fit: it was not given to this stage"
 
@@ -237,7 +239,10 @@ def test_the_plan_measures_anew_what_other_settings_of_a_method_visit():
     plans = [make_plan(parse_tier(raw), Path("x.yaml"))]
     raw["methods"]["edm"]["heun"]["config"]["steps"] = 7
     plans.append(make_plan(parse_tier(raw), Path("x.yaml")))
-    before, after = (plan["priors"]["poisson-8/prior"] for plan in plans)
-    assert before["jensen"] != after["jensen"]
-    assert before["learnt"] == [key for key in plans[0]["fits"] if "/pidm/" in key]
-    assert before["code"] == after["code"]
+    (before, after), (prior, same) = (
+        [plan["jobs"][stage]["poisson-8/prior/0"] for plan in plans] for stage in ("jensen", "train")
+    )
+    assert before["digest"] != after["digest"]
+    assert (prior["digest"], prior["code"]) == (same["digest"], same["code"])
+    fits = [Path("results/visits/fits", key) for key in plans[0]["jobs"]["fit"] if "/pidm/" in key]
+    assert [Path(path).parent for path in before["inputs"]["fits"]] == fits

@@ -1,13 +1,11 @@
 """The conformance page shows every verdict with its number, failures above all, and every prior of a tier."""
 
-from pathlib import Path
-
 import pytest
 
 from jensenbench import cli
 from jensenbench.checks.report import Check, Report
 from jensenbench.experiment.config import Tier, parse_tier
-from jensenbench.experiment.plan import make_plan
+from jensenbench.experiment.expand import expand
 from jensenbench.io.files import read_yaml
 from jensenbench.io.layout import Layout
 from jensenbench.io.provenance import ROOT
@@ -61,17 +59,15 @@ def tier() -> Tier:
 
 def test_every_prior_of_a_tier_has_its_row(tier, tmp_path):
     layout, pde = Layout(tmp_path), tier.pdes[0].label
-    generate.run(tier=tier, label=pde, out=layout.data(pde))
-    jobs = [
-        (Path(pair).name, seed) for pair, job in make_plan(tier, tmp_path)["priors"].items() for seed in job["seeds"]
-    ]
+    planned = expand(tier)
+    generate.run(job=planned.generate[pde], out=layout.data(pde))
+    jobs = [(job.prior, job.seed) for job in planned.train.values()]
     files = []
-    for prior, seed in jobs:
+    for job in planned.train.values():
+        prior, seed = job.prior, job.seed
         files.append(tmp_path / "checks" / prior / f"{seed}.json")
-        train.run(
-            data=layout.data(pde), out=layout.prior(pde, prior, seed), settings=tier.prior_settings(prior), label=prior,
-            seed=seed, state_dir=layout.training(pde, prior, seed),
-        )  # fmt: skip
+        state, file = layout.training(pde, prior, seed), layout.prior(pde, prior, seed)
+        train.run(job=job, data=layout.data(pde), out=file, state_dir=state)
         check = ["check", "prior", str(layout.prior(pde, prior, seed)), "--data", str(layout.data(pde))]
         assert cli.main([*check, "--out", str(files[-1])]) == 0
     assert cli.main(["conformance", "--out", str(tmp_path / "page.md"), *map(str, files)]) == 0

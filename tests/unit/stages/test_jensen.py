@@ -10,9 +10,11 @@ from jensenbench.cli import main
 from jensenbench.core.codec import Codec
 from jensenbench.data.dataset import write_dataset
 from jensenbench.errors import UserError
+from jensenbench.experiment.jobs import JensenJob, TrainJob
 from jensenbench.io.schema import SPLITS
 from jensenbench.jensen.measure import Subject, prior_rows
 from jensenbench.jensen.settings import JensenSettings
+from jensenbench.jensen.table import COLUMNS
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.stages import jensen, train
@@ -21,6 +23,7 @@ SMALL = JensenSettings(
     levels=3, lowest=0.5, highest=20.0, states=6, probes=4, directions=4, probed_states=4, draws=4, drawn_states=2,
     every=2, steps=4,
 )  # fmt: skip
+JOB = JensenJob(pde="", settings=SMALL)
 SIZES = {"train": 40, "validation": 8, "test": 2, "reference": 8}
 NETWORK = {"kind": "network", "steps": 2, "batch": 4, "width": 8, "embedding": 16, "power": 1}
 
@@ -38,7 +41,8 @@ def files(folder, name, settings, prior):
     splits = {key: pde.generate(range(starts[key], starts[key] + SIZES[key]), seed=0) for key in SPLITS}
     data, file = folder / "data.h5", folder / "0.safetensors"
     write_dataset(data, pde, splits, seed=0)
-    train.run(data=data, out=file, settings=prior, label="prior", seed=0, state_dir=folder / "state")
+    job = TrainJob(pde=name, prior="prior", settings=prior, seed=0)
+    train.run(job=job, data=data, out=file, state_dir=folder / "state")
     return data, file
 
 
@@ -50,12 +54,12 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "rows.csv"
-    jensen.run(data=trained[0], prior_file=trained[1], out=out, settings=SMALL)
+    jensen.run(data=trained[0], prior_file=trained[1], out=out, job=JOB)
     return pd.read_csv(out)
 
 
 def test_a_trained_prior_has_every_curve_that_applies(rows):
-    assert list(rows.columns) == list(jensen.COLUMNS)
+    assert list(rows.columns) == list(COLUMNS)
     found = {(row.law, row.estimator, row.power) for row in rows.itertuples()}
     assert found == {
         ("empirical", "empirical", 1),
@@ -89,14 +93,14 @@ def test_intervals_hold_their_values(rows):
 def test_equal_inputs_give_equal_bytes(trained, tmp_path):
     texts = []
     for name in ("a.csv", "b.csv"):
-        jensen.run(data=trained[0], prior_file=trained[1], out=tmp_path / name, settings=SMALL)
+        jensen.run(data=trained[0], prior_file=trained[1], out=tmp_path / name, job=JOB)
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]
 
 
 def test_an_exact_prior_of_an_affine_equation_has_no_gap(tmp_path):
     data, prior = files(tmp_path, "poisson", {"n": 8}, {"kind": "gaussian", "power": 1})
-    jensen.run(data=data, prior_file=prior, out=tmp_path / "x.csv", settings=SMALL)
+    jensen.run(data=data, prior_file=prior, out=tmp_path / "x.csv", job=JOB)
     found = pd.read_csv(tmp_path / "x.csv")
     assert {"analytic", "empirical", "tweedie", "monte_carlo"} == set(found["estimator"])
     assert found["gap"].max() < 1e-9

@@ -7,8 +7,10 @@ import torch
 
 from jensenbench.cli import main
 from jensenbench.data.dataset import load_dataset, write_dataset
+from jensenbench.data.observations import load_observation
 from jensenbench.errors import UserError
 from jensenbench.experiment.config import parse_tier
+from jensenbench.experiment.expand import expand
 from jensenbench.io.files import canonical_json
 from jensenbench.io.schema import SPLITS
 from jensenbench.plugins.registry import make_pde
@@ -26,7 +28,11 @@ RAW = {
     "methods": {},
     "instances": 2,
 }
-TIER = parse_tier(RAW)
+
+
+def job_of(raw):
+    """What the stage reads of a tier."""
+    return expand(parse_tier(raw)).observe[LABEL]
 
 
 @pytest.fixture
@@ -34,20 +40,20 @@ def files(tmp_path):
     pde = make_pde("darcy", {"n": 6, "law": "lognormal"})
     splits = {name: pde.generate(range(20 * i, 20 * i + 16), seed=0) for i, name in enumerate(SPLITS)}
     write_dataset(tmp_path / "data.h5", pde, splits, seed=0)
-    observe.run(tier=TIER, label=LABEL, data=tmp_path / "data.h5", out=tmp_path / "observations.h5")
+    observe.run(job=job_of(RAW), data=tmp_path / "data.h5", out=tmp_path / "observations.h5")
     return {"data": tmp_path / "data.h5", "observations": tmp_path / "observations.h5"}
 
 
 def run(files, out, state, settings=TINY, **others):
     reference_posterior.run(
-        tier=TIER, label=LABEL, out=out, state_dir=state, settings=settings, **{**files, "instances": 1, **others}
+        job=job_of(RAW), out=out, state_dir=state, settings=settings, **{**files, "instances": 1, **others}
     )
     return out / LABEL / TASK / "0.safetensors"
 
 
 def test_a_file_holds_the_posterior_of_the_tasks_own_data(files, tmp_path):
     path = run(files, tmp_path / "out", tmp_path / "state", instances=None)
-    found, data = ReferencePosterior.load(path), observe.load_observation(files["observations"], TASK)
+    found, data = ReferencePosterior.load(path), load_observation(files["observations"], TASK)
     dataset = load_dataset(files["data"])
     assert found.is_of(data.subset([0]), dataset.field_std)
     assert not found.is_of(data.subset([1]), dataset.field_std)
@@ -112,7 +118,7 @@ def test_bad_input_is_one_line(files, tmp_path, capsys):
     with pytest.raises(UserError, match="instances = 9"):
         run(files, tmp_path / "out", tmp_path / "state", instances=9)
     with pytest.raises(UserError, match="no task with noise"):
-        reference_posterior.noisy_tasks(parse_tier({**RAW, "tasks": ["forward"]}), LABEL, None)
+        reference_posterior.noisy_tasks(job_of({**RAW, "tasks": ["forward"]}), None)
     config = tmp_path / "tier.json"
     config.write_text(canonical_json(RAW))
     paths = [f"--{name}={path}" for name, path in files.items()]

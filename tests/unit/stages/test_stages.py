@@ -11,11 +11,12 @@ from jensenbench.core.method import Capabilities, Method
 from jensenbench.data.dataset import load_dataset, write_dataset
 from jensenbench.errors import UserError
 from jensenbench.experiment.config import read_tier
-from jensenbench.io.layout import Layout
+from jensenbench.experiment.expand import expand
 from jensenbench.io.provenance import ROOT
 from jensenbench.io.schema import SPLITS
 from jensenbench.plugins.registry import make_pde
-from jensenbench.stages import generate, observe, sample, train
+from jensenbench.stages import generate, sample
+from tests.support.stages import prepare
 
 PDE, PRIOR = "poisson-8", "gaussian-p1"
 
@@ -27,21 +28,17 @@ def tier():
 
 @pytest.fixture(scope="module")
 def files(tier, tmp_path_factory):
-    layout = Layout(tmp_path_factory.mktemp("micro"))
-    generate.run(tier=tier, label=PDE, out=layout.data(PDE))
-    observe.run(tier=tier, label=PDE, data=layout.data(PDE), out=layout.observations(PDE))
-    train.run(
-        data=layout.data(PDE), out=layout.prior(PDE, PRIOR, 0), settings=tier.prior_settings(PRIOR), label=PRIOR,
-        seed=0, state_dir=layout.training(PDE, PRIOR, 0),
-    )  # fmt: skip
-    return layout
+    return prepare(expand(tier), tmp_path_factory.mktemp("micro"))
 
 
-def run_sample(tier, files, out, cell=None, seed=0):
-    cell = cell or tier.cell(f"{PDE}/{PRIOR}/dps/corrected")
+def job_of(tier, variant="dps/corrected"):
+    return expand(tier).sample[f"{PDE}/{PRIOR}/{variant}/0"]
+
+
+def run_sample(job, files, out):
     sample.run(
-        tier=tier, cell=cell, seed=seed, data=files.data(PDE), observations=files.observations(PDE),
-        prior_file=files.prior(PDE, PRIOR, 0), out=out, command="by hand",
+        job=job, data=files.data(PDE), observations=files.observations(PDE), prior_file=files.prior(PDE, PRIOR, 0),
+        out=out, command="by hand",
     )  # fmt: skip
     with h5py.File(out) as file:
         return {
@@ -61,7 +58,7 @@ def test_the_data_file_carries_its_scales_and_floor(files, tier):
 def test_splits_are_disjoint_and_do_not_move_when_another_grows(files, tier, tmp_path):
     dataset = load_dataset(files.data(PDE))
     bigger = replace(tier, data=replace(tier.data, train=tier.data.train + 7))
-    generate.run(tier=bigger, label=PDE, out=tmp_path / "bigger.h5")
+    generate.run(job=expand(bigger).generate[PDE], out=tmp_path / "bigger.h5")
     grown = load_dataset(tmp_path / "bigger.h5")
     assert torch.equal(grown.split("test"), dataset.split("test"))
     assert torch.equal(grown.split("train")[: tier.data.train], dataset.split("train"))
@@ -78,22 +75,22 @@ def test_observations_are_the_truth_where_the_mask_is_on(files):
 
 
 def test_equal_inputs_give_equal_samples(files, tier, tmp_path):
-    first, second = (run_sample(tier, files, tmp_path / name) for name in ("a.h5", "b.h5"))
+    first, second = (run_sample(job_of(tier), files, tmp_path / name) for name in ("a.h5", "b.h5"))
     for task, (attributes, fields) in first.items():
         assert attributes["status"] == "ok"
         assert np.array_equal(fields, second[task][1])
 
 
 def test_draws_of_a_method_that_is_random_in_its_latent_alone_differ(files, tier, tmp_path):
-    samples = run_sample(tier, files, tmp_path / "a.h5", tier.cell(f"{PDE}/{PRIOR}/pcfm/corrected"))
+    samples = run_sample(job_of(tier, "pcfm/corrected"), files, tmp_path / "a.h5")
     _, fields = samples["reconstruction_30"]
     assert fields.shape[1] == tier.draws
     assert fields.std(1).max() > 1e-3 * fields.std()
 
 
 def test_batches_do_not_change_a_sample(files, tier, tmp_path):
-    whole = run_sample(tier, files, tmp_path / "a.h5")
-    parts = run_sample(replace(tier, batch=3), files, tmp_path / "b.h5")
+    whole = run_sample(job_of(tier), files, tmp_path / "a.h5")
+    parts = run_sample(replace(job_of(tier), batch=3), files, tmp_path / "b.h5")
     for task, (_, fields) in whole.items():
         assert np.abs(fields - parts[task][1]).max() <= 1e-9 * np.abs(fields).max()
 
@@ -111,8 +108,8 @@ class _Plugin(Method):
 
 def outcome_of(tier, files, tmp_path, monkeypatch, misbehave):
     plugin = type("plugin", (_Plugin,), {"misbehave": staticmethod(misbehave)})
-    monkeypatch.setattr(sample, "load_method", lambda name: lambda config: plugin())
-    attributes, fields = run_sample(tier, files, tmp_path / "x.h5")["unconditional"]
+    monkeypatch.setattr("jensenbench.experiment.runner.make_method", lambda job, task="": plugin())
+    attributes, fields = run_sample(job_of(tier), files, tmp_path / "x.h5")["unconditional"]
     assert fields is None
     return attributes
 
@@ -139,15 +136,14 @@ def test_divergence_budget_memory_and_mistakes_become_rows(files, tier, tmp_path
 
 
 def test_a_killed_job_leaves_rows(files, tier, tmp_path):
-    cell = tier.cell(f"{PDE}/{PRIOR}/edm/heun")
-    out = tmp_path / "killed.h5"
-    sample.write_failure(
-        tier=tier, cell=cell, seed=0, data=files.data(PDE), prior_file=files.prior(PDE, PRIOR, 0), out=out,
+    job, out = job_of(tier, "edm/heun"), tmp_path / "killed.h5"
+    sample.give_up(
+        job=job, data=files.data(PDE), prior_file=files.prior(PDE, PRIOR, 0), out=out,
         command="by hand", status="out_of_memory", reason="killed",
     )  # fmt: skip
     with h5py.File(out) as file:
         assert {group.attrs["status"] for group in file.values()} == {"out_of_memory"}
-        assert set(file) == set(cell.tasks)
+        assert set(file) == {task.label for task in job.tasks}
 
 
 def test_a_data_file_of_something_else_is_refused(files, tmp_path):
