@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.pde import PDE
-from pdes._latent import fitted_ratio
+from pdes._parameter_fits import fitted_ratio
 from pdes._vorticity import Vorticity
 
 LEAST = 7  # points along every axis

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
-from pdes._cyclic import solve_cyclic
 from pdes._finite_volume import FiniteVolume
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square

@@ -13,7 +13,7 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.core.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
 from pdes._grf import cosine_interpolate, grf_coefficients, grf_field, sample_grf
-from pdes._sine import SineSolver, with_zero_edge
+from pdes._sine_solver import SineSolver, with_zero_edge
 from pdes._stencils import laplacian
 
 REFINEMENT = 4  # of the grid on which continuous data are solved

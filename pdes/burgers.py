@@ -12,11 +12,11 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry, effective_directions
 from jensenbench.errors import UserError
-from pdes import _published
-from pdes._cyclic import solve_cyclic
+from pdes import _published_residuals
 from pdes._grf import draw_normals, periodic_profile
 from pdes._stencils import periodic_first, periodic_second
 from pdes._steppers import ETDRK4, advance
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 30
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
@@ -48,9 +48,9 @@ class Burgers(PDE):
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "cox2002exponential", "kassam2005fourth")
     published: ClassVar = {
-        "diffusionpde": _published.burgers,
-        "fundps": _published.fundps_burgers,
-        "cocogen": _published.cocogen_burgers,
+        "diffusionpde": _published_residuals.burgers,
+        "fundps": _published_residuals.fundps_burgers,
+        "cocogen": _published_residuals.cocogen_burgers,
     }
 
     def __init__(self, config: BurgersConfig | None = None):

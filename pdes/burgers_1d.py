@@ -10,9 +10,9 @@ from torch import Tensor
 
 from jensenbench.core.pde import Field, Symmetry
 from jensenbench.errors import UserError
-from pdes._cyclic import solve_cyclic
 from pdes._grf import draw_normals
 from pdes._interval import Interval, cosine_field
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 60
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square

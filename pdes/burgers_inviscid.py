@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from jensenbench.core.constraints import Constraint, Measured
 from jensenbench.errors import UserError
-from pdes import _balances
+from pdes import _pcfm_constraints
 from pdes._finite_volume import FiniteVolume
 
 BISECTIONS = 60
@@ -63,7 +63,7 @@ class BurgersInviscid(FiniteVolume):
     name: ClassVar[str] = "burgers_inviscid"
     Config: ClassVar[type] = BurgersInviscidConfig
     transport: ClassVar[str] = "convection"
-    published: ClassVar = {"pcfm": _balances.burgers}
+    published: ClassVar = {"pcfm": _pcfm_constraints.burgers}
     references: ClassVar[tuple[str, ...]] = ("utkarsh2025pcfm", "godunov1959difference", "lefloch1988explicit")
 
     @property

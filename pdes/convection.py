@@ -12,7 +12,7 @@ from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
 from pdes._grf import draw_normals
-from pdes._modes import evolve, wave_numbers
+from pdes._linear_evolution import evolve, wave_numbers
 from pdes._stencils import periodic_first
 
 

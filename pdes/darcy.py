@@ -12,8 +12,8 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint
 from jensenbench.core.pde import Field, LatentMap, effective_directions
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
-from pdes._diffusion import cell_outflow, solve_diffusion
+from pdes import _published_residuals
+from pdes._elliptic_solver import cell_outflow, solve_diffusion
 from pdes._grf import grf_coefficients, grf_field
 from pdes._square import Square, separable_wave
 from pdes._stencils import FACES, divergence_of_flux, face_values
@@ -73,7 +73,7 @@ class Darcy(Square):
     Config: ClassVar[type] = DarcyConfig
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "arXiv:2010.08895")
-    published: ClassVar = {"diffusionpde": _published.darcy, "fundps": _published.fundps_darcy}
+    published: ClassVar = {"diffusionpde": _published_residuals.darcy, "fundps": _published_residuals.fundps_darcy}
 
     def __init__(self, config: DarcyConfig | None = None):
         super().__init__(config)

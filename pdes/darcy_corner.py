@@ -13,12 +13,12 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
-from pdes._diffusion import solve_closed
+from pdes import _published_residuals
+from pdes._elliptic_solver import solve_closed
 from pdes._grf import Array, draw_normals
 from pdes._kle import Expansion, check_modes, expand
-from pdes._least_squares import GENERATORS
 from pdes._neumann import corner_wells, mean_of_nodes, net_outflow, node_weights
+from pdes._published_pressures import GENERATORS
 from pdes._square import separable_wave
 from pdes._stencils import divergence_of_flux, face_means, face_values
 
@@ -37,7 +37,7 @@ class DarcyCornerConfig:
         length: of the exponential covariance.
         strength, side: source in the corner square at the origin and minus the sink in the opposite one; their side.
         data: ``discrete``, by the own scheme, or ``published``, as the code of the law's paper solves, by least squares
-            (``pdes/_least_squares.py``); the own residual of those does not vanish.
+            (``pdes/_published_pressures.py``); the own residual of those does not vanish.
     """
 
     n: int = 32
@@ -72,10 +72,10 @@ class DarcyCorner(PDE):
     data_kinds: ClassVar = ("discrete", "published")
     references: ClassVar[tuple[str, ...]] = ("arXiv:2403.14404", "arXiv:2312.10527", "arXiv:2506.08604")
     published: ClassVar = {
-        "pidm": _published.pidm,
-        "pidm_pixel_centres": _published.pidm_pixel_centres,
-        "cocogen": _published.cocogen_darcy,
-        "cocogen_nodal": _published.cocogen_darcy_nodal,
+        "pidm": _published_residuals.pidm,
+        "pidm_pixel_centres": _published_residuals.pidm_pixel_centres,
+        "cocogen": _published_residuals.cocogen_darcy,
+        "cocogen_nodal": _published_residuals.cocogen_darcy_nodal,
     }
 
     def __init__(self, config: DarcyCornerConfig | None = None):
@@ -134,7 +134,7 @@ class DarcyCorner(PDE):
 
     def published_velocity(self, k: Tensor, p: Tensor) -> Tensor:
         """(U1, U2) (b, 2, n, n) of K and p (b, n, n) as CoCoGen's files hold all four: p transposed against K."""
-        return _published.cocogen_velocity(k, p, self.grid.spacings)
+        return _published_residuals.cocogen_velocity(k, p, self.grid.spacings)
 
     def truncation_floor(self) -> float:
         """Large on coarse grids; on all where p is transposed, as CoCoGen stores it."""

@@ -14,8 +14,8 @@ from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
 from pdes._grf import draw_normals, periodic_profile
-from pdes._latent import fitted_ratio
-from pdes._modes import evolve, wave_numbers
+from pdes._linear_evolution import evolve, wave_numbers
+from pdes._parameter_fits import fitted_ratio
 from pdes._stencils import periodic_second
 
 LAWS = ("gaussian", "eci")

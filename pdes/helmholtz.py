@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
-from pdes import _published
+from pdes import _published_residuals
 from pdes._square import ShiftedLaplace
 
 
@@ -31,7 +31,10 @@ class Helmholtz(ShiftedLaplace):
     name: ClassVar[str] = "helmholtz"
     Config: ClassVar[type] = HelmholtzConfig
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
-    published: ClassVar = {"diffusionpde": _published.helmholtz, "fundps": _published.fundps_helmholtz}
+    published: ClassVar = {
+        "diffusionpde": _published_residuals.helmholtz,
+        "fundps": _published_residuals.fundps_helmholtz,
+    }
 
     def __init__(self, config: HelmholtzConfig | None = None):
         config = HelmholtzConfig() if config is None else config

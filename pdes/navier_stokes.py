@@ -11,7 +11,7 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
+from pdes import _published_residuals
 from pdes._grf import draw_normals, periodic_grf
 from pdes._steppers import ETDRK4, CrankNicolsonEuler, ImplicitMidpoint, advance
 from pdes._vorticity import PlaneWaves, Vorticity, resample
@@ -82,7 +82,10 @@ class NavierStokes(PDE):
     floor: ClassVar[float] = 1e-11
     data_kinds: ClassVar = ("discrete", "continuous", "published")
     references: ClassVar[tuple[str, ...]] = ("arXiv:2010.08895", "arXiv:2406.17763", "cox2002exponential")
-    published: ClassVar = {"diffusionpde": _published.navier_stokes, "fundps": _published.fundps_navier_stokes}
+    published: ClassVar = {
+        "diffusionpde": _published_residuals.navier_stokes,
+        "fundps": _published_residuals.fundps_navier_stokes,
+    }
 
     def __init__(self, config: NavierStokesConfig | None = None):
         super().__init__(config)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pdes import _published
+from pdes import _published_residuals
 from pdes._square import ShiftedLaplace
 
 
@@ -24,4 +24,4 @@ class Poisson(ShiftedLaplace):
     name: ClassVar[str] = "poisson"
     Config: ClassVar[type] = PoissonConfig
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763",)
-    published: ClassVar = {"diffusionpde": _published.poisson, "fundps": _published.fundps_poisson}
+    published: ClassVar = {"diffusionpde": _published_residuals.poisson, "fundps": _published_residuals.fundps_poisson}

@@ -14,7 +14,7 @@ from jensenbench.core.constraints import Constraint, Implicit
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
 from pdes._grf import draw_normals
-from pdes._profiles import PROFILE_NORMALS, sine_profile
+from pdes._sine_profile import PROFILE_NORMALS, sine_profile
 from pdes._steppers import ImplicitMidpoint, advance
 
 REFINEMENT = 5  # of cells and time steps of continuous data; odd, so that centres stay centres

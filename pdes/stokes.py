@@ -12,9 +12,9 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.core.pde import PDE, Axis, Field, Grid
 from jensenbench.errors import UserError
-from pdes._dirichlet import crank_nicolson
 from pdes._grf import draw_normals
-from pdes._latent import fitted_frequency, fitted_ratio
+from pdes._linear_evolution import crank_nicolson
+from pdes._parameter_fits import fitted_frequency, fitted_ratio
 
 AMPLITUDE = 2.0
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from jensenbench.core.pde import Axis
 from jensenbench.errors import UserError
 from pdes._neumann import CosineSolver, mean_of_nodes, net_outflow
-from pdes._sine import SineSolver, with_zero_edge
+from pdes._sine_solver import SineSolver, with_zero_edge
 from pdes._stencils import divergence_of_flux, face_means, face_values
 
 POINTS = 2**16  # of all samples in a sweep on a CPU: the vectors stay in its cache
