@@ -35,7 +35,7 @@ def _column_difference(u: Tensor) -> Tensor:
 
 
 def darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """DiffusionPDE (``generate_darcy.py``): ∂(a ∂u) + source, repeated central differences without 1/h, zeros outside."""
+    """DiffusionPDE (``generate_darcy.py``): ∂(a ∂u) + source, central differences twice, without 1/h, zeros outside."""
     a, u = state[:, 0], state[:, 1]
     return {
         "interior": _column_difference(a * _column_difference(u))
@@ -154,7 +154,10 @@ def cocogen_velocity(k: Tensor, p: Tensor, spacings: Sequence[float]) -> Tensor:
 
 
 def cocogen_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """CoCoGen (``ViscousBurgers``): ∂_t u + u ∂_x u - ν ∂_xx u at all points, periodic in x, one-sided in t at the ends."""
+    """CoCoGen (``ViscousBurgers``): ∂_t u + u ∂_x u - ν ∂_xx u at all points, periodic in x.
+
+    One-sided differences at the first and the last time.
+    """
     u, (dt, dx) = state[:, 0], pde.grid.spacings
     spatial = u * periodic_first(u, dx) - pde.config.nu * periodic_second(u, dx)
     return {"interior": first_difference(u, -2, dt) + spatial}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.data.formats import reader as importers
-from jensenbench.data.formats.conventions import Imported
+from jensenbench.data.formats.interface import Imported
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.io.provenance import digest_file, digest_text
 from jensenbench.io.schema import SPLITS
