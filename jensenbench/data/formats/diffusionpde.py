@@ -88,7 +88,7 @@ def _arrays(source: Source, pde: str, name: str) -> Arrays:
     merged = _merged(source)
     if merged.shape[-1] != len(keys):
         raise UserError(
-            f"{source.path}: states of shape {merged.shape[1:]}, {pde} has {len(keys)} channels (last): check --pde"
+            f"{source.path}: states {merged.shape[1:]}, {pde} has {len(keys)} channels on the last axis: check --pde"
         )
     fields = [(merged[..., i] - shift) / factor for i, (factor, shift) in enumerate(SCALES[pde])]
     return dict(zip(keys, fields, strict=True))
