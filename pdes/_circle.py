@@ -1,4 +1,4 @@
-"""Points of the plane held to the unit circle: what the toys share."""
+"""Base class of the toys on the unit circle: constraint x² + y² = 1 at independent points of the plane."""
 
 from math import pi
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Conservation laws u_t + F_x = 0 on a strip of space and time, balanced over the cells around inner nodes."""
+"""Base class of scalar conservation laws u_t + F_x = 0 in finite volumes over space and time (weak-form residual)."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,12 +16,13 @@ from pdes._grf import draw_normals
 class FiniteVolume(PDE):
     """u_t + F_x = 0 for x in [0, 1], t in [0, ``horizon``], in one channel u(t, x) on n × n nodes.
 
-    Every inner node owns the cell of width h around it. The interior residual is the balance of a cell over a time
-    step, divided by h·dt: a weak form, of which shocks and fronts are solutions. The strong form means nothing there.
+    The cell of an inner node is the interval of width h around it. The interior residual is the balance of a cell over
+    a time step, divided by h·dt: a weak form, which shocks and fronts meet. The strong form has no meaning there.
     Part ``mass``: the balance of all cells together since t = 0; ``boundary``: what is prescribed at both ends.
 
-    Each state has one latent parameter, which the residual and :meth:`solve` find in the state itself (:meth:`fitted`).
-    ``discrete`` data are marched by the scheme; ``continuous`` data are the entropy or weak solution in closed form.
+    Each state has one latent parameter, which a state does not store; the residual and :meth:`solve` fit it to the
+    state (:meth:`fitted`). ``discrete`` data are advanced by the scheme; ``continuous`` data are the entropy or weak
+    solution in closed form.
     """
 
     order: ClassVar[int | None] = 1
@@ -37,7 +38,7 @@ class FiniteVolume(PDE):
     @property
     @abstractmethod
     def ranges(self) -> tuple[tuple[float, float], ...]:
-        """Between which the law draws its parameters uniformly; the last one is the latent parameter."""
+        """Limits of the parameters, which are uniform between them; the last one is the latent parameter."""
 
     @abstractmethod
     def profile(self, parameters: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class FiniteVolume(PDE):
 
     @abstractmethod
     def fitted(self, u: Tensor) -> Tensor:
-        """Latent parameters (b,) of u (b, n, n), within the law's range; exact for what :meth:`march` returns."""
+        """Latent parameters (b,) of u (b, n, n), within their range; exact for what :meth:`march` returns."""
 
     @abstractmethod
     def fluxes(self, u: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class FiniteVolume(PDE):
         """(b, m) departure of u (b, n, n) from what is prescribed at both ends for t > 0."""
 
     def parameters(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        """(b, k) parameters of the law."""
+        """(b, k) random parameters, uniform in :attr:`ranges`."""
         share = torch.from_numpy(ndtr(draw_normals(indices, (len(self.ranges),), seed=seed)))
         low, high = torch.tensor(self.ranges, dtype=torch.float64).T
         return low + (high - low) * share
@@ -85,7 +86,7 @@ class FiniteVolume(PDE):
         return torch.cat([state[:, :, :1], later], 2)
 
     def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
-        """The last parameter is drawn anew: the first row does not tell it."""
+        """The last parameter is drawn anew: the first row does not determine it."""
         return self.march(state[:, 0, 0], self.parameters(indices, seed=seed)[:, -1])[:, None]
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
@@ -96,13 +97,13 @@ class FiniteVolume(PDE):
         return {"mass": self.mass(state), "boundary": self.boundary(state[:, 0])}
 
     def mass(self, state: Tensor) -> Tensor:
-        """(b, n-1) growth of the mass in all cells since t = 0, less what has come in: 0 for discrete solutions."""
+        """(b, n-1) growth of the mass in all cells since t = 0, minus the inflow: 0 for discrete solutions."""
         u, (dt, dx) = state[:, 0], self.grid.spacings
         mass, flux = dx * u[..., 1:-1].sum(2), self.fluxes(u)
         return mass[:, 1:] - mass[:, :1] + dt * (flux[..., -1] - flux[..., 0]).cumsum(1)
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        """The mass balance, which continuous data miss by the error of its quadrature."""
+        """The mass balance, which continuous data meet only up to the error of its quadrature."""
         return (Implicit("mass", self.mass),) if self.data == "discrete" else ()
 
     def affine(self) -> bool:

@@ -1,7 +1,7 @@
-"""A second residual of the equations, of fourth order: does a ranking survive another discretisation?
+"""Fourth-order residuals of the equations, which test whether a ranking depends on the discretisation.
 
-Own data solve the second-order equation and leave their truncation error here. Which stencil belongs to which PDE
-stands here and not in the modules, since it judges samples and no method may be guided by it.
+Generated data solve the second-order equation and keep their truncation error here. The stencils are not part of the
+PDE modules, since they score samples and no method may be guided by them.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.pde import PDE
-from pdes._latent import fitted_ratio
+from pdes._parameter_fits import fitted_ratio
 from pdes._vorticity import Vorticity
 
-LEAST = 7  # points along every axis
+LEAST = 7  # smallest number of points along an axis
 LEAST_SNAPSHOTS = 4
 
 WITHOUT: Mapping[str, str] = {
-    "burgers_inviscid": "shocks: no order of accuracy beyond the first, and only the weak form means anything",
+    "burgers_inviscid": "shocks: no order of accuracy beyond the first, and the strong form has no meaning",
     "porous_medium": "a front at which the solution has no slope: as at a shock",
     "stefan": "a front at which the solution jumps: as at a shock",
     "circle": "pointwise: nothing is discretised",
@@ -119,13 +119,13 @@ STENCILS: Mapping[str, Callable[[Any, Tensor], Tensor | None]] = {
 
 
 def _midpoints(pde: PDE, state: Tensor) -> tuple[Tensor, Tensor, float]:
-    """u_t and u (b, times - 3, n) halfway between rows but for the first and the last interval; spacing in space."""
+    """u_t and u (b, times - 3, n) halfway between rows, without the first and last interval; the spacing in space."""
     u, (dt, dx) = state[:, 0], pde.grid.spacings
     return _slope(u, 1, dt), _mean(u, 1), dx
 
 
 def _best(rate: Tensor, curvature: Tensor) -> Tensor:
-    """u_t - ν u_xx with the ν that leaves least."""
+    """u_t - ν u_xx with the ν of the smallest residual."""
     return rate - fitted_ratio(rate, curvature)[:, None, None] * curvature
 
 
@@ -134,7 +134,7 @@ def _inner(u: Tensor, width: int) -> Tensor:
 
 
 def _divergence(a: Tensor, u: Tensor, dim: int, spacing: float) -> Tensor:
-    """(a u')' along ``dim`` at the points three in from its ends."""
+    """(a u')' along ``dim`` at all but the three outer points at either end."""
     return _slope(_mean(a, dim) * _slope(u, dim, spacing), dim, spacing)
 
 
@@ -144,19 +144,19 @@ def _wrapped(u: Tensor) -> Tensor:
 
 
 def _first(u: Tensor, spacing: float) -> Tensor:
-    """First derivative along the last axis at the points two in from its ends."""
+    """First derivative along the last axis at all but the two outer points at either end."""
     left, near, _, far, right = _neighbours(u, -1, 5)
     return (left - 8 * near + 8 * far - right) / (12 * spacing)
 
 
 def _second(u: Tensor, dim: int, spacing: float) -> Tensor:
-    """Second derivative along ``dim`` at the points two in from its ends."""
+    """Second derivative along ``dim`` at all but the two outer points at either end."""
     left, near, here, far, right = _neighbours(u, dim, 5)
     return (16 * (near + far) - left - right - 30 * here) / (12 * spacing**2)
 
 
 def _slope(u: Tensor, dim: int, spacing: float) -> Tensor:
-    """First derivative along ``dim`` halfway between points, but for the first and the last interval."""
+    """First derivative along ``dim`` halfway between points, without the first and the last interval."""
     a, b, c, d = _neighbours(u, dim, 4)
     return (a - 27 * b + 27 * c - d) / (24 * spacing)
 

@@ -1,4 +1,4 @@
-"""Steady equations on the nodes of [0, 1] with u = 0 at both ends: what the toys in one dimension share."""
+"""Base class of the one-dimensional toys: steady equations on [0, 1] with zero Dirichlet values."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Interval(PDE):
 
     @abstractmethod
     def coefficient(self, indices: Sequence[int], points: int, *, seed: int) -> Tensor:
-        """(b, points) at nodes, of the modes that the grid resolves whatever ``points`` is."""
+        """(b, points) coefficients at nodes, made of the modes that the grid of n nodes resolves."""
 
     @abstractmethod
     def solution(self, coefficient: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Interval(PDE):
 def cosine_field(xi: Array, points: int, *, alpha: float = 2.0, tau: float = 3.0) -> Tensor:
     """Σ_k √2 τ^{α-1/2} (π²k² + τ²)^{-α/2} ξ_k cos πkx at ``points`` nodes of [0, 1], for ξ (b, modes), k >= 1.
 
-    The law N(0, τ^{2α-1} (-d²/dx² + τ²)^{-α}) with Neumann ends, without its mean: the field of Darcy's
+    Its distribution is N(0, τ^{2α-1} (-d²/dx² + τ²)^{-α}) with Neumann ends, without its mean: the field of Darcy's
     coefficients (DiffusionPDE, arXiv 2406.17763) in one dimension.
     """
     k = torch.arange(1, xi.shape[-1] + 1, dtype=torch.float64)

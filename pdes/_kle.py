@@ -1,4 +1,4 @@
-"""Karhunen–Loève expansion of the Gaussian field with covariance exp(-|x - x'|/length) on a square's nodes."""
+"""Karhunen–Loève expansion of the Gaussian field with covariance exp(-|x - x'|/length) on the nodes of a square."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,9 +29,11 @@ class Expansion:
 
 
 def check_modes(n: int, modes: int) -> None:
-    """Refuse a number of modes that n × n nodes don't have."""
+    """Raise UserError unless 1 <= modes <= n²."""
     if not 0 < modes <= n * n:
-        raise UserError(f"modes = {modes}, n = {n}: modes must lie between 1 and the {n * n} nodes; use more nodes")
+        raise UserError(
+            f"modes = {modes}, n = {n}: modes must lie between 1 and the {n * n} nodes; raise n or lower modes"
+        )
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Flow without flux through the edge of a square: finite volumes on nodes (edge nodes own half cells), its wells."""
+"""Finite volumes on the nodes of a square without flux through the edge; fast cosine solver; corner wells as source."""
 
 from math import pi
 
@@ -22,7 +22,7 @@ def mean_of_nodes(u: Tensor) -> Tensor:
 
 
 def net_outflow(faces: tuple[Tensor, Tensor], u: Tensor) -> Tensor:
-    """Flow -a ∂u out of every control volume (b, n, n), a given on the faces along either axis; sums to zero."""
+    """Flow -a ∂u out of each control volume (b, n, n), a given on the faces along both axes; sums to zero."""
     line = node_weights(u)[0] * 2  # lengths of the faces that cut an axis, in units of h
     rows = torch.nn.functional.pad(faces[0] * u.diff(dim=-2) * line, (0, 0, 1, 1))
     columns = torch.nn.functional.pad(faces[1] * u.diff(dim=-1) * line[:, None], (1, 1))
@@ -37,7 +37,7 @@ def corner_wells(n: int, strength: float, side: float, kind: AxisKind = "node") 
 
 
 class CosineSolver:
-    """x of mean zero with net_outflow(x) = r for a = 1 and right-hand sides r (b, n, n) that add up to zero.
+    """Solves net_outflow(x) = r for a = 1 and r (b, n, n) that sums to zero; x has mean zero.
 
     Cosines cos(πki/(n-1)) diagonalise the operator along each axis, orthonormal in the half-cell weights.
     """

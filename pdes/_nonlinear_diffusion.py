@@ -1,4 +1,4 @@
-"""Degenerate diffusion u_t = Φ(u)_xx with a free front, by backward Euler in finite volumes."""
+"""Base class of degenerate diffusion u_t = Φ(u)_xx with a free front, backward Euler in finite volumes."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.errors import UserError
-from pdes._cyclic import solve_cyclic
 from pdes._finite_volume import FiniteVolume
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
@@ -18,8 +18,8 @@ NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
 class NonlinearDiffusion(FiniteVolume):
     """u_t = Φ(u)_xx, Φ' >= 0, on [0, 1] with u = 0 at t = 0 and at x = 1, and an inflow value at x = 0.
 
-    Where Φ' = 0 nothing diffuses: a front of finite speed separates the wet part from the dry one. The scheme is
-    implicit, monotone and conservative, hence finds the front by itself.
+    Where Φ' = 0 nothing diffuses: a front of finite speed separates u > 0 from u = 0. The scheme is implicit, monotone
+    and conservative, so that it finds the front without tracking it.
     """
 
     transport: ClassVar[str] = "diffusion"
@@ -37,7 +37,7 @@ class NonlinearDiffusion(FiniteVolume):
         """(b, n-1) values at x = 0 at all times after t = 0, from latent parameters (b,)."""
 
     def truncation_floor(self) -> float:
-        """Of the order of the terms themselves, on every grid: the front sits between nodes."""
+        """Of the order of the terms themselves on every grid, since the front lies between nodes."""
         return 1.5
 
     def fluxes(self, u: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class NonlinearDiffusion(FiniteVolume):
         return torch.cat([u[:, 1:, 0] - self.inflow(self.fitted(u)), u[:, 1:, -1]], 1)
 
     def conditions(self, state: Tensor) -> dict[str, Tensor]:
-        """``mass``, ``boundary``, and ``initial``: what stands at t = 0 besides the inflow."""
+        """``mass``, ``boundary``, and ``initial``: u at t = 0 without the inflow node, which must vanish."""
         return {**super().conditions(state), "initial": state[:, 0, 0, 1:]}
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
@@ -62,7 +62,7 @@ class NonlinearDiffusion(FiniteVolume):
         return torch.stack(rows, 1)
 
     def _advance(self, before: Tensor, inflow: Tensor, latent: Tensor) -> Tensor:
-        """Row after ``before`` (b, n), with inflow (b, 1) at x = 0, by Newton's method."""
+        """The next row after ``before`` (b, n), with inflow (b, 1) at x = 0, by Newton's method."""
         (dt, dx), wrong = self.grid.spacings, torch.ones(len(before), dtype=torch.bool, device=before.device)
         u = torch.cat([inflow, before[:, 1:-1], torch.zeros_like(inflow)], 1)
         for _ in range(NEWTON_STEPS):

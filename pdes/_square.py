@@ -1,4 +1,4 @@
-"""Elliptic problems on the unit square with u = 0 on its edge: what Poisson, Helmholtz and Darcy share."""
+"""Base classes of elliptic problems on the unit square with zero Dirichlet values: Poisson, Helmholtz, Darcy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.core.pde import PDE, Axis, AxisKind, Field, Grid, Symmetry
 from pdes._grf import cosine_interpolate, grf_coefficients, grf_field, sample_grf
-from pdes._sine import SineSolver, with_zero_edge
+from pdes._sine_solver import SineSolver, with_zero_edge
 from pdes._stencils import laplacian
 
-REFINEMENT = 4  # of the grid on which continuous data are solved
-FINE_POINTS = 2**22  # of all fine states at a time, for memory
+REFINEMENT = 4  # refinement of the grid on which continuous data are solved
+FINE_POINTS = 2**22  # points of all fine states solved together, which bounds the memory
 
 
 class Square(PDE):
@@ -84,7 +84,7 @@ class Square(PDE):
         return (FixedEntries("boundary", mask[None], state.new_zeros(())),)
 
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The square's dihedral group; a left-closed grid keeps the exchange of its axes alone."""
+        """The square's dihedral group; on a left-closed grid only the exchange of the axes."""
         turns = range(1 if self.grid.axes[0].kind == "left_closed" else 4)
         return tuple(_isometry(turn, swap, 1.0) for turn in turns for swap in (False, True))
 
@@ -98,7 +98,7 @@ def _isometry(turn: int, swap: bool, sign: float) -> Symmetry:
 
 
 class ShiftedLaplace(Square):
-    """∇²u + shift u = f with f ~ GRF(2, 3), 5-point: the affine problems Poisson and Helmholtz."""
+    """∇²u + shift u = f with f ~ GRF(2, 3), 5-point scheme: the affine problems Poisson and Helmholtz."""
 
     floor: ClassVar[float] = 1e-11
 
@@ -138,7 +138,7 @@ class ShiftedLaplace(Square):
         return torch.stack([f, wave.u], 1), {"interior": residual, "boundary": wave.u[:, self.edge]}
 
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The square's symmetries, each with and without a change of sign: law and equation are odd."""
+        """The square's symmetries, each with and without a change of sign: distribution and equation are odd."""
         return tuple(_isometry(turn, swap, sign) for sign in (1.0, -1.0) for turn in range(4) for swap in (False, True))
 
 
@@ -155,7 +155,7 @@ class Wave:
 
 
 def separable_wave(x: Tensor, y: Tensor, batch: int) -> Wave:
-    """sin(px + c) sin(qy) on points (n, m) with another p, q, c in each row of the batch; no symmetry of the square."""
+    """sin(px + c) sin(qy) on points (n, m), other p, q, c for each batch element; no symmetry of the square."""
     row = torch.arange(batch, dtype=x.dtype).reshape(-1, 1, 1)
     p, q, c = pi * (1 + 0.3 * row), 2 * pi / (1 + 0.2 * row), 0.4 + 0.5 * row
     sin_x, cos_x, sin_y, cos_y = torch.sin(p * x + c), torch.cos(p * x + c), torch.sin(q * y), torch.cos(q * y)

@@ -1,4 +1,4 @@
-"""Second-order finite differences on batches of fields, differentiable, any dtype and device."""
+"""Second-order finite differences and conservative fluxes on batches of fields; differentiable, any dtype, device."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def face_values(a: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 
 
 def face_means(a: Tensor, dim: int, kind: str) -> Tensor:
-    """Means of neighbouring nodal values along ``dim``, one entry fewer there."""
+    """Means of neighbouring nodal values along ``dim``, where the result has one entry fewer."""
     count = a.shape[dim] - 1
     return _mean(a.narrow(dim, 0, count), a.narrow(dim, 1, count), kind)
 

@@ -1,4 +1,4 @@
-"""Time stepping of semi-linear equations v_t = L v + N(v) with a diagonal L, batched and differentiable."""
+"""Time steppers for semi-linear equations v_t = L v + N(v), L diagonal: ETDRK4, Crank-Nicolson-Euler, midpoint."""
 
 from collections.abc import Callable
 from math import pi
@@ -38,7 +38,7 @@ class ETDRK4:
         self._last = _weight(dt, (-4 - 3 * z - square + whole * (4 - z)) / cube)
 
     def __call__(self, v: Tensor) -> Tensor:
-        """v a step later."""
+        """v one step later."""
         slope = self.nonlinear(v)
         a = self._half * v + self._inner * slope
         slope_a = self.nonlinear(a)
@@ -51,27 +51,31 @@ class ETDRK4:
 
 
 class CrankNicolsonEuler:
-    """One step of the trapezoidal rule for L and Euler's for N: first order, as the public Navier-Stokes codes step."""
+    """One step of the trapezoidal rule for L and of explicit Euler for N: first order.
 
-    def __init__(self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], dt: float):
-        self.nonlinear, self._dt, self._half = nonlinear, dt, linear * dt / 2
-
-    def __call__(self, v: Tensor) -> Tensor:
-        """v a step later."""
-        return (v + self._half * v + self._dt * self.nonlinear(v)) / (1 - self._half)
-
-
-class ImplicitMidpoint:
-    """One step of (v₁ - v₀)/dt = L m + N(m), m = (v₀ + v₁)/2: second order, keeps quadratic invariants.
-
-    m = (v₀ + dt N(m)/2)/(1 - dt L/2) is iterated; rows that have converged stand still.
+    The stepper of the public Navier-Stokes codes of FNO (arXiv 2010.08895) and of DiffusionPDE (arXiv 2406.17763,
+    repository jhhuangchloe/DiffusionPDE at 1e2bc8b, ``dataset_generation/non-bounded-ns/ns_2d.py``).
     """
 
     def __init__(self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], dt: float):
         self.nonlinear, self._dt, self._half = nonlinear, dt, linear * dt / 2
 
     def __call__(self, v: Tensor) -> Tensor:
-        """v a step later; raises UserError with the row that does not converge."""
+        """v one step later."""
+        return (v + self._half * v + self._dt * self.nonlinear(v)) / (1 - self._half)
+
+
+class ImplicitMidpoint:
+    """One step of (v₁ - v₀)/dt = L m + N(m), m = (v₀ + v₁)/2: second order, conserves quadratic invariants.
+
+    m = (v₀ + dt N(m)/2)/(1 - dt L/2) is iterated; batch elements that have converged do not change any more.
+    """
+
+    def __init__(self, linear: Tensor, nonlinear: Callable[[Tensor], Tensor], dt: float):
+        self.nonlinear, self._dt, self._half = nonlinear, dt, linear * dt / 2
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """v one step later; raises UserError with the number of a sample that does not converge."""
         middle, active = v, torch.ones(len(v), dtype=torch.bool, device=v.device)
         for _ in range(FIXED_POINT_STEPS):
             found = (v + self._dt / 2 * self.nonlinear(middle)) / (1 - self._half)
@@ -94,9 +98,9 @@ def _weight(dt: float, values: Tensor) -> Tensor:
 
 def advance(step: Callable[[Tensor], Tensor], v: Tensor, *, frames: int, substeps: int) -> Tensor:
     """States (b, frames, ...): ``v`` (b, ...) itself and then every ``substeps``-th step."""
-    kept = [v]
+    snapshots = [v]
     for _ in range(frames - 1):
         for _ in range(substeps):
             v = step(v)
-        kept.append(v)
-    return torch.stack(kept, 1)
+        snapshots.append(v)
+    return torch.stack(snapshots, 1)

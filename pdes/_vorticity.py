@@ -1,4 +1,4 @@
-"""Pseudo-spectral Navier-Stokes equation in vorticity form on the periodic unit square."""
+"""Pseudo-spectral Navier-Stokes operators in vorticity form on the periodic unit square."""
 
 from math import pi
 
@@ -10,8 +10,9 @@ from torch import Tensor
 class Vorticity:
     """w_t = ν∇²w - v·∇w + g for spectra (b, n, n//2 + 1) of w; v = ∇^⊥ψ, -∇²ψ = w.
 
-    Advection is free of aliases: only modes below n/3 enter it and are kept of it, so that it conserves energy and
-    enstrophy exactly. ``published`` follows the public codes of FNO, DiffusionPDE and ECI instead: all modes
+    Advection is dealiased by the 2/3 rule: only modes below n/3 enter it and are kept of it, so that it conserves
+    energy and enstrophy exactly. ``published`` follows the public codes of FNO (arXiv 2010.08895), DiffusionPDE (arXiv
+    2406.17763, jhhuangchloe/DiffusionPDE) and ECI (arXiv 2412.01786, amazon-science/ECI-sampling) instead: all modes
     enter, those up to n/3 inclusive are kept, and the mean decays like a mode with ∇² = -1.
 
     Args:
@@ -64,7 +65,7 @@ class PlaneWaves:
     Args:
         x, y: points (n, n).
         times: (m,).
-        batch: rows with different phases c.
+        batch: number of waves, with different phases c.
     """
 
     def __init__(self, x: Tensor, y: Tensor, times: Tensor, batch: int, *, nu: float):

@@ -1,4 +1,4 @@
-"""The viscous Burgers equation, periodic in space, as a space-time field."""
+"""Viscous Burgers equation, periodic in space, as a space-time field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,21 +12,29 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry, effective_directions
 from jensenbench.errors import UserError
-from pdes import _published
-from pdes._cyclic import solve_cyclic
+from pdes import _published_residuals
 from pdes._grf import draw_normals, periodic_profile
 from pdes._stencils import periodic_first, periodic_second
 from pdes._steppers import ETDRK4, advance
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 30
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
-POINTS_TIMES_NU = 2.56  # of the spectral grid, which resolves fronts of width 4 nu/jump
-STEPS_PER_POINT = 2
+POINTS_TIMES_NU = 2.56  # points of the spectral grid times nu; resolves fronts of width 4 nu/jump
+STEPS_PER_POINT = 2  # time steps in [0, 1] per point of the spectral grid
 
 
 @dataclass(frozen=True)
 class BurgersConfig:
-    """n periodic points in [0, 1); viscosity nu; ``data`` discrete or continuous; times in [0, 1], 0 for n of them."""
+    """Settings of :class:`Burgers`.
+
+    Attributes:
+        n: periodic points in [0, 1); 32 in the default tier, 128 as published.
+        nu: viscosity, > 0; published: 0.01.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (solved on a finer grid and
+            sampled).
+        times: times in [0, 1], both ends included, at least 2; 0 stands for n of them.
+    """
 
     n: int = 32
     nu: float = 0.01
@@ -35,12 +43,18 @@ class BurgersConfig:
 
 
 class Burgers(PDE):
-    """Burgers: u_t + u u_x = ν u_xx, x periodic, t in [0, 1]; implicit midpoint, conservative central differences.
+    """Burgers: u_t + u u_x = ν u_xx, x in [0, 1) periodic, t in [0, 1]; implicit midpoint, conservative differences.
 
-    The initial profile follows the code of DiffusionPDE (arXiv 2406.17763), a sum of Fourier modes.
-    Discrete data, and whatever :meth:`solve` returns, meet the discrete space-time equation to rounding.
-    Continuous data come from a dealiased pseudo-spectral ETDRK4 run of the same profile, sampled on the grid:
-    they keep the scheme's truncation error as residual.
+    * State (b, 1, times, n), dimensionless: u(t, x); rows are times, the first one is the coefficient.
+    * Distribution: u(0, x) = Σ_k √2 σ ((2πk)² + τ²)^{-γ/2} (ξ_k cos 2πkx + η_k sin 2πkx), 1 <= k <= n/2, with ξ,
+      η ~ N(0, 1), σ = 49, τ = 7, γ = 2.5, as in the code of DiffusionPDE (arXiv 2406.17763).
+    * Own residual: implicit midpoint in time, central differences of u²/2 and u in space, second order in both
+      spacings, quadratic in the state. Part ``mass``: the mean of each row, zero and a conserved quantity.
+    * Solver: Newton's method in each time step. Discrete data, and whatever :meth:`solve` returns, meet the discrete
+      equation up to rounding.
+
+    Continuous data come from a dealiased pseudo-spectral ETDRK4 run of the same profile (exponential time differencing,
+    fourth-order Runge-Kutta), sampled on the grid: their residual is the scheme's truncation error.
     """
 
     name: ClassVar[str] = "burgers"
@@ -48,22 +62,22 @@ class Burgers(PDE):
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "cox2002exponential", "kassam2005fourth")
     published: ClassVar = {
-        "diffusionpde": _published.burgers,
-        "fundps": _published.fundps_burgers,
-        "cocogen": _published.cocogen_burgers,
+        "diffusionpde": _published_residuals.burgers,
+        "fundps": _published_residuals.fundps_burgers,
+        "cocogen": _published_residuals.cocogen_burgers,
     }
 
     def __init__(self, config: BurgersConfig | None = None):
         super().__init__(config)
         if self.config.times and self.config.times < 2:
-            raise UserError(f"burgers: times = {self.config.times} are too few; use 2 or more, or 0 for n of them")
+            raise UserError(f"burgers: times = {self.config.times} is too few; use 2 or more, or 0 for n of them")
         if not (isfinite(self.config.nu) and self.config.nu > 0):
-            raise UserError(f"burgers: viscosity nu = {self.config.nu} must be positive")
+            raise UserError(f"burgers: viscosity nu = {self.config.nu} must be finite and positive; published: 0.01")
         self.fields = (Field("u", "space_time", basis="cosine_fourier"),)
         self.grid = Grid((Axis("t", self.config.times or self.config.n), Axis("x", self.config.n, kind="periodic")))
 
     def truncation_floor(self) -> float:
-        """Fronts cost h/ν in space, the decay of rough profiles ν in time."""
+        """Fronts leave an error of order h/ν in space, the decay of rough profiles one of order ν in time."""
         return min(1.0, 0.1 * self.grid.spacings[1] / self.config.nu + 5 * self.config.nu)
 
     def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
@@ -80,7 +94,7 @@ class Burgers(PDE):
         return u[:, None, :, ::factor]
 
     def _profile(self, indices: Sequence[int], points: int, seed: int) -> Tensor:
-        """Initial rows (b, points), of the modes that the grid resolves whatever ``points`` is."""
+        """Initial rows (b, points) of the modes that the grid of n points resolves."""
         xi = draw_normals(indices, (2, self.config.n // 2), seed=seed)
         return torch.from_numpy(periodic_profile(xi[:, 0], xi[:, 1], np.arange(points) / points))
 
@@ -114,7 +128,7 @@ class Burgers(PDE):
         return {"mass": state[:, 0].mean(-1)}
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        """The spatial mean stays that of the first row; continuous data keep it on their own, finer grid."""
+        """The spatial mean stays that of the first row; continuous data conserve it only on their own, finer grid."""
         if self.data != "discrete":
             return ()
         (times, n), mean = self.grid.shape, state[:, :, 0].mean(-1, keepdim=True)
@@ -146,7 +160,7 @@ class Burgers(PDE):
         }
 
     def _advance(self, u: Tensor, guess: Tensor) -> Tensor:
-        """Row after ``u`` (b, n) by Newton's method from ``guess``."""
+        """The next row after ``u`` (b, n) by Newton's method from ``guess``."""
         (dt, dx), v = self.grid.spacings, guess
         viscous, wrong = self.config.nu / (2 * dx**2), u.new_ones(len(u), dtype=torch.bool)
         for _ in range(NEWTON_STEPS):
@@ -169,7 +183,7 @@ class Burgers(PDE):
 
 
 def spectral_solution(u: Tensor, nu: float, *, frames: int, refine: int = 1) -> Tensor:
-    """Rows (b, frames, points) at equal times in [0, 1] from the profiles ``u`` (b, points), to far below any stencil.
+    """Rows (b, frames, points) at equal times in [0, 1] from profiles ``u`` (b, points): a reference solution.
 
     Pseudo-spectral with the 2/3 rule, ETDRK4; ``refine`` divides the time step.
     """

@@ -1,4 +1,4 @@
-"""Toy: the steady viscous Burgers equation with a source."""
+"""Toy: steady viscous Burgers equation with a random source, in one dimension."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from jensenbench.core.pde import Field, Symmetry
 from jensenbench.errors import UserError
-from pdes._cyclic import solve_cyclic
 from pdes._grf import draw_normals
 from pdes._interval import Interval, cosine_field
+from pdes._tridiagonal import solve_cyclic
 
 NEWTON_STEPS = 60
 NEWTON_TOLERANCE = 1e-9  # of the last correction: the error left is its square
@@ -21,7 +21,14 @@ HALVINGS = 12
 
 @dataclass(frozen=True)
 class Burgers1DConfig:
-    """n nodes in [0, 1]; viscosity nu; ``data`` discrete or continuous."""
+    """Settings of :class:`Burgers1D`.
+
+    Attributes:
+        n: nodes in [0, 1], ends included, spacing 1/(n-1); 64 in the tier of all PDEs, 7 at least.
+        nu: viscosity, > 0; 0.05. Layers have the width nu, which h should resolve.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (solved on an eight times finer
+            grid and sampled).
+    """
 
     n: int = 64
     nu: float = 0.05
@@ -29,22 +36,24 @@ class Burgers1DConfig:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.nu) and self.nu > 0):
-            raise UserError(f"burgers_1d: viscosity nu = {self.nu} must be positive")
+            raise UserError(f"burgers_1d: viscosity nu = {self.nu} must be finite and positive; default: 0.05")
 
 
 class Burgers1D(Interval):
     """Steady Burgers: u u' = ν u'' + f on [0, 1], u(0) = u(1) = 0; conservative central differences, Newton.
 
-    The quadratic toy beside the bilinear ``darcy_1d``; f is a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2}
-    with Neumann ends. Hopf and Cole's substitution makes it an eigenvalue problem, whose positive eigenfunction is
-    the unique solution; Newton's matrix is regular where |u| h < 2ν. Continuous data are every eighth node of a
-    state on a finer grid, with the same field.
+    * State (b, 2, n), dimensionless, on nodes: the source f (the coefficient), the solution u.
+    * Distribution: f ~ N(0, 27 (-d²/dx² + 9)^{-2}) with Neumann ends and no mean, the field of ``darcy_1d``.
+    * Own residual: central differences of u²/2 and u minus f at the inner nodes, second order in h, quadratic in the
+      state (``darcy_1d`` is bilinear). u at both ends is the part ``boundary``.
+    * Solver: Newton's method with halved steps. The substitution of Hopf and Cole turns the equation into an eigenvalue
+      problem whose positive eigenfunction is the unique solution; Newton's matrix is regular where |u| h < 2ν.
     """
 
     name: ClassVar[str] = "burgers_1d"
     Config: ClassVar[type] = Burgers1DConfig
     floor: ClassVar[float] = 1e-10
-    least_n: ClassVar[int] = 7  # below it Newton's method fails on some sources of the law, at the default ν
+    least_n: ClassVar[int] = 7  # below it Newton's method fails for some of the sources, at the default ν
     references: ClassVar[tuple[str, ...]] = ("cole1951quasilinear",)
 
     def __init__(self, config: Burgers1DConfig | None = None):
@@ -59,7 +68,7 @@ class Burgers1D(Interval):
         return cosine_field(draw_normals(indices, (self.config.n - 1,), seed=seed), points)
 
     def solution(self, coefficient: Tensor) -> Tensor:
-        """By Newton's method from rest, with steps halved while they do harm."""
+        """By Newton's method from u = 0; each step is halved until it lowers the residual."""
         f, h, u = coefficient, 1 / (coefficient.shape[-1] - 1), torch.zeros_like(coefficient)
         wrong = f.new_ones(len(f), dtype=torch.bool)
         for _ in range(NEWTON_STEPS):
@@ -71,7 +80,7 @@ class Burgers1D(Interval):
         row = int(wrong.nonzero()[0])
         raise UserError(
             f"burgers_1d: Newton's method did not converge for sample {row} (largest |f| = "
-            f"{float(f[row].abs().max()):.3g}, n = {f.shape[-1]}, nu = {self.config.nu}); use a finer grid"
+            f"{float(f[row].abs().max()):.3g}, n = {f.shape[-1]}, nu = {self.config.nu}); raise n or nu"
         )
 
     def _correction(self, u: Tensor, f: Tensor, h: float) -> Tensor:
@@ -84,7 +93,7 @@ class Burgers1D(Interval):
         return closed(-solve_cyclic(lower, diagonal, upper, self._defect(u, f, h)), (1, 1))
 
     def _shortened(self, u: Tensor, change: Tensor, f: Tensor, h: float) -> Tensor:
-        """u + s change, s = 1, 1/2, 1/4 … the first that lowers the residual, for each row."""
+        """u + s change, s = 1, 1/2, 1/4 … the first that lowers the residual, for each batch element."""
         before, length = self._defect(u, f, h).norm(dim=-1, keepdim=True), torch.ones_like(u[:, :1])
         for _ in range(HALVINGS):
             worse = self._defect(u + length * change, f, h).norm(dim=-1, keepdim=True) > before

@@ -1,4 +1,4 @@
-"""The inviscid Burgers equation with a shock, as a space-time field."""
+"""Inviscid Burgers equation with a shock and a random inflow value, as a space-time field (PCFM)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,11 +9,11 @@ from torch.nn.functional import softplus
 
 from jensenbench.core.constraints import Constraint, Measured
 from jensenbench.errors import UserError
-from pdes import _balances
+from pdes import _pcfm_constraints
 from pdes._finite_volume import FiniteVolume
 
 BISECTIONS = 60
-COURANT = 1.02  # largest |u| dt/h: beyond 1 the scheme is not monotone, and two per cent grow little until t = 1
+COURANT = 1.02  # largest |u| dt/h; beyond 1 the scheme is not monotone, but two per cent grow little until t = 1
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class BurgersInviscidConfig:
     """Settings of :class:`BurgersInviscid`.
 
     Attributes:
-        n: times in [0, 1] and nodes in [0, 1].
-        width: w of the initial front 1/(1 + exp((x - p)/w)).
-        p_low, p_high: the position p is drawn uniformly between them.
-        left_low, left_high: likewise the value at x = 0 for t > 0.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, 1] and nodes in [0, 1]; 101 as published.
+        width: w of the initial front 1/(1 + exp((x - p)/w)), > 0; published: 0.02.
+        p_low, p_high: the position p is uniform between them, 0 <= p_low < p_high <= 1; published: 0.2 and 0.8.
+        left_low, left_high: the value at x = 0 for t > 0 is uniform between them, in [0, 1]; published: 0 and 1.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the entropy solution).
     """
 
     n: int = 32
@@ -38,7 +38,7 @@ class BurgersInviscidConfig:
 
     def __post_init__(self) -> None:
         if not self.width > 0:
-            raise UserError(f"burgers_inviscid: width = {self.width} of the initial front must be positive")
+            raise UserError(f"burgers_inviscid: width = {self.width} of the front must be positive; published: 0.02")
         if not 0 <= self.p_low < self.p_high <= 1:
             raise UserError(
                 f"burgers_inviscid: p_low = {self.p_low} and p_high = {self.p_high} must meet 0 <= p_low < p_high <= 1"
@@ -51,19 +51,25 @@ class BurgersInviscidConfig:
 
 
 class BurgersInviscid(FiniteVolume):
-    """Inviscid Burgers: u_t + (u²/2)_x = 0, x and t in [0, 1]; Godunov's scheme with dt = h, first order.
+    """Inviscid Burgers: u_t + (u²/2)_x = 0, x and t in [0, 1]; Godunov's scheme with dt = h.
 
-    The law of PCFM (arXiv 2506.04171): a front u(0, x) = 1/(1 + exp((x - p)/w)), p ~ U(.2, .8), which breaks at
-    t = 4w; from x = 0 a value b ~ U(0, 1) comes in, behind a rarefaction; nothing is prescribed at x = 1, where the
-    discrete data have no gradient. b is the latent parameter: the mean of the column x = 0.
-    Continuous data are the entropy solution, by the formula of Lax and Oleinik with a boundary. Sampled on a
-    grid, its shock sits between nodes, so that the residual of the cells it crosses stays as large as their terms.
+    * State (b, 1, n, n), dimensionless: u(t, x) on nodes; rows are times, the first one is the coefficient.
+    * Distribution, as PCFM (arXiv 2506.04171): the front u(0, x) = 1/(1 + exp((x - p)/w)), p ~ U(.2, .8), breaks at
+      t = 4w; the value b ~ U(0, 1) enters at x = 0 behind a rarefaction; nothing is prescribed at x = 1, where the
+      discrete data have no gradient. b is latent: it is fitted as the mean of the column x = 0.
+    * Own residual: balance of a cell over a time step with Godunov's flux (weak form), first order. The strong form has
+      no meaning at a shock. Part ``mass`` is the balance of all cells since t = 0, ``boundary`` what is prescribed at
+      the ends.
+    * Solver: Godunov's scheme (Godunov 1959), explicit.
+
+    Continuous data are the entropy solution, by the formula of Lax and Oleinik with a boundary. Sampled on a grid, its
+    shock lies between nodes, so that the residual of the cells it crosses stays as large as their terms.
     """
 
     name: ClassVar[str] = "burgers_inviscid"
     Config: ClassVar[type] = BurgersInviscidConfig
     transport: ClassVar[str] = "convection"
-    published: ClassVar = {"pcfm": _balances.burgers}
+    published: ClassVar = {"pcfm": _pcfm_constraints.burgers}
     references: ClassVar[tuple[str, ...]] = ("utkarsh2025pcfm", "godunov1959difference", "lefloch1988explicit")
 
     @property
@@ -72,14 +78,14 @@ class BurgersInviscid(FiniteVolume):
         return (c.p_low, c.p_high), (c.left_low, c.left_high)
 
     def truncation_floor(self) -> float:
-        """Of the order of the terms themselves, on every grid: the shock."""
+        """Of the order of the terms themselves on every grid, because of the shock."""
         return 1.0
 
     def profile(self, parameters: Tensor) -> Tensor:
         return torch.sigmoid((parameters[:, :1] - self.grid.axes[1].coordinates) / self.config.width)
 
     def fitted(self, u: Tensor) -> Tensor:
-        """The value that comes in."""
+        """The inflow value b (b,) of u (b, n, n)."""
         return u[:, 1:, 0].mean(1).clamp(self.config.left_low, self.config.left_high)
 
     def fluxes(self, u: Tensor) -> Tensor:
@@ -95,7 +101,7 @@ class BurgersInviscid(FiniteVolume):
         return torch.stack(rows, 1)
 
     def boundary(self, u: Tensor) -> Tensor:
-        """A constant inflow, and no gradient at the outflow."""
+        """Departures from a constant inflow and from a zero gradient at the outflow."""
         return torch.cat([u[:, 1:, 0] - self.fitted(u)[:, None], self._gradient(u)], 1)
 
     def _gradient(self, u: Tensor) -> Tensor:

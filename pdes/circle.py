@@ -1,4 +1,4 @@
-"""Toy: points on the unit circle."""
+"""Toy: points uniformly distributed on the unit circle (PIDM)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,23 @@ from pdes._grf import draw_normals
 
 @dataclass(frozen=True)
 class CircleConfig:
-    """n independent points in a state; one is the toy."""
+    """Settings of :class:`Circle`.
+
+    Attributes:
+        n: independent points per state; 1 is the toy.
+    """
 
     n: int = 1
 
 
 class Circle(OnCircle):
-    """Unit circle: x² + y² = 1, the angle uniform; pointwise residual. The toy of PIDM (arXiv 2403.14404)."""
+    """Unit circle: x² + y² = 1, the angle uniform; pointwise residual.
+
+    * State (b, 2, n), dimensionless: x (the coefficient), y (the solution) of n independent points.
+    * Distribution: (cos θ, sin θ), θ ~ U(0, 2π), the toy of PIDM (arXiv 2403.14404).
+    * Own residual: x² + y² - 1 at each point, exact, quadratic.
+    * Solver: y = ±√(1 - x²) with the sign that y has, 0 where |x| > 1.
+    """
 
     name: ClassVar[str] = "circle"
     Config: ClassVar[type] = CircleConfig

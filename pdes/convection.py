@@ -1,4 +1,4 @@
-"""Convection at high speed, periodic in space, as a space-time field."""
+"""Linear convection at high speed, periodic in space, as a space-time field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
 from pdes._grf import draw_normals
-from pdes._modes import evolve, wave_numbers
+from pdes._linear_evolution import evolve, wave_numbers
 from pdes._stencils import periodic_first
 
 
@@ -21,10 +21,11 @@ class ConvectionConfig:
     """Settings of :class:`Convection`.
 
     Attributes:
-        n: times in [0, 1] and periodic points in [0, 2π).
-        beta: speed.
-        modes: waves of the initial profile, all with the same variance.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, 1] and periodic points in [0, 2π); 16 in the tiers. The phase beta/(n-1) per step should be
+            small.
+        beta: speed, not 0; published: 30, where networks trained on the residual fail.
+        modes: number of waves of the initial profile, all with the same variance, in [1, n/2); published: one sine.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the shifted profile).
     """
 
     n: int = 32
@@ -34,18 +35,24 @@ class ConvectionConfig:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.beta) and self.beta != 0):
-            raise UserError(f"convection: speed beta = {self.beta} must be finite and not zero")
+            raise UserError(f"convection: speed beta = {self.beta} must be finite and not zero; published: 30")
         if not 1 <= self.modes < self.n / 2:
-            raise UserError(f"convection: modes = {self.modes}, n = {self.n}: must meet 1 <= modes < n/2; raise n")
+            raise UserError(f"convection: modes = {self.modes}, n = {self.n} must meet 1 <= modes < n/2; change either")
 
 
 class Convection(PDE):
     """Convection: u_t + β u_x = 0, x in [0, 2π) periodic, t in [0, 1]; implicit midpoint, central differences.
 
-    With β = 30 the case in which Krishnapriyan et al. (arXiv 2109.01050) saw networks trained on the residual fail;
-    their sin x is Σ_k (ξ_k cos kx + η_k sin kx)/√modes here, with ξ, η ~ N(0, 1): affine, exact prior. Continuous
-    data are that profile moved by βt. The scheme delays a wave by about (kβ dt)³/12 a step, so that discrete states
-    on few points move slower, at the second order that the residual has.
+    * State (b, 1, n, n), dimensionless: u(t, x); rows are times, the first one is the coefficient.
+    * Distribution: u(0, x) = Σ_k (ξ_k cos kx + η_k sin kx)/√modes, ξ, η ~ N(0, 1), 1 <= k <= modes. With the profile
+      sin x and β = 30 it is the case in which networks trained on the residual fail (Krishnapriyan et al., arXiv
+      2109.01050).
+    * Own residual: second order in both spacings, affine in the state, so that there is an exact prior. Part ``mass``:
+      the mean of each row, zero and a conserved quantity.
+    * Solver: each Fourier mode times its factor per step.
+
+    Continuous data are the profile moved by βt. The scheme delays a wave by about (kβ dt)³/12 per step, so that
+    discrete states on few points move more slowly.
     """
 
     name: ClassVar[str] = "convection"
@@ -60,7 +67,7 @@ class Convection(PDE):
         self.grid = Grid((Axis("t", n), Axis("x", n, 2 * pi, kind="periodic")))
 
     def truncation_floor(self) -> float:
-        """Second order in the phase of a step; without resolution the two terms no longer cancel at all."""
+        """Second order in the phase per step; on too coarse grids the two terms do not cancel at all."""
         phase = self.config.modes * self.config.beta * self.grid.spacings[0]
         return min(2.0, phase**2 / 8 + (self.config.modes * self.grid.spacings[1]) ** 2 / 4)
 

@@ -1,4 +1,4 @@
-"""Steady Darcy flow through a random medium on the unit square."""
+"""Darcy flow, -∇·(a∇u) = f: an elliptic equation with a random two-valued or log-normal coefficient on a square."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint
 from jensenbench.core.pde import Field, LatentMap, effective_directions
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
-from pdes._diffusion import cell_outflow, solve_diffusion
+from pdes import _published_residuals
+from pdes._elliptic_solver import cell_outflow, solve_diffusion
 from pdes._grf import grf_coefficients, grf_field
 from pdes._square import Square, separable_wave
 from pdes._stencils import FACES, divergence_of_flux, face_values
 
 LAWS = ("two_valued", "lognormal")
 GRIDS = ("node", "left_closed", "cell")
-SMOOTH_STEP = 0.5  # width of the smooth step that stands for a level set, in units of the Gaussian field's std
+SMOOTH_STEP = 0.5  # width of the smooth step that replaces the jump of a, in standard deviations of the field
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,17 @@ class DarcyConfig:
     """Settings of :class:`Darcy`.
 
     Attributes:
-        n: points along each side.
-        law: ``two_valued`` (``high`` where a Gaussian field is >= 0, else ``low``) or ``lognormal`` (its exp).
-        low, high: the two values of the coefficient.
-        source: constant right-hand side.
-        faces: mean of the coefficient between neighbours, ``arithmetic`` or ``harmonic``.
-        grid: ``node`` (both edges), ``left_closed`` (far edges missing, h = 1/n), as of data sub-sampled elsewhere, or
-            ``cell`` (centres of cells, the edges half a cell outside, h = 1/n), as of DiffusionPDE and PDEBench.
-        data: ``discrete`` or ``continuous``; the latter leave a residual that does not fade on finer grids, since
-            the coefficient is rough.
+        n: points along each side; 32 in the default tier, 128 as published.
+        law: distribution of the coefficient a, made of a Gaussian random field: ``two_valued`` (``high`` where the
+            field is >= 0, else ``low``) or ``lognormal`` (its exponential).
+        low, high: the two values of a, 0 < low < high; published: 3 and 12 (older data: 4 and 12).
+        source: constant right-hand side, not 0; published: 1.
+        faces: mean of a between neighbouring points, ``arithmetic`` (published) or ``harmonic``.
+        grid: ``node`` (points on all edges, h = 1/(n-1)); ``left_closed`` (the far edges missing, h = 1/n), as of data
+            sub-sampled elsewhere; ``cell`` (cell centres, the edges half a cell outside, h = 1/n), as of the files of
+            DiffusionPDE and PDEBench.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (solved on a four times finer grid
+            and sampled; its residual does not fade on finer grids, since a is rough).
     """
 
     n: int = 32
@@ -53,7 +55,7 @@ class DarcyConfig:
             if value not in known:
                 raise UnknownName(f"darcy {kind}", value, known)
         if not 0 < self.low < self.high:
-            raise UserError(f"darcy: low = {self.low} and high = {self.high} must meet 0 < low < high")
+            raise UserError(f"darcy: low = {self.low} and high = {self.high} must meet 0 < low < high; try 3 and 12")
         if self.source == 0:
             raise UserError("darcy: source = 0.0 leaves u = 0; use another one")
         if self.grid == "cell" and self.data != "discrete":
@@ -63,8 +65,15 @@ class DarcyConfig:
 class Darcy(Square):
     """Darcy: -∇·(a∇u) = source on [0,1]², u = 0 on the edge; conservative 5-point scheme, conjugate gradients.
 
-    The two-valued law is the Darcy problem of DiffusionPDE (arXiv 2406.17763) with a and u on the same nodes;
-    the released data interpolate the two-valued a by cubic splines, which overshoot, and shift u by half a cell.
+    * State (b, 2, n, n), dimensionless: the permeability a (the coefficient), the pressure u (the solution), on the
+      same points.
+    * Distribution: a is made of the Gaussian random field GRF(2, 3) = N(0, τ^{2α-2} (-Δ + τ²)^{-α}) with α = 2, τ = 3,
+      Neumann edges and no mean. Its two-valued form is the Darcy problem of DiffusionPDE (arXiv 2406.17763). The data
+      released there interpolate the two-valued a by cubic splines, which overshoot, and shift u by half a cell.
+    * Own residual: the fluxes a ∂u through the faces between points, of which the divergence is minus the source;
+      second order in h for smooth a, bilinear in the state. u on the edge is the part ``boundary``.
+    * Solver: batched conjugate gradients, preconditioned by a fast Laplace solver, differentiable in a.
+
     On a left-closed grid u is taken to vanish on the missing far edges and a to continue constantly there. On cells the
     edge faces take the outer cell's own a over half a spacing; the balance of the outer cells is the part ``boundary``.
     """
@@ -73,7 +82,7 @@ class Darcy(Square):
     Config: ClassVar[type] = DarcyConfig
     floor: ClassVar[float] = 1e-10
     references: ClassVar[tuple[str, ...]] = ("arXiv:2406.17763", "arXiv:2010.08895")
-    published: ClassVar = {"diffusionpde": _published.darcy, "fundps": _published.fundps_darcy}
+    published: ClassVar = {"diffusionpde": _published_residuals.darcy, "fundps": _published_residuals.fundps_darcy}
 
     def __init__(self, config: DarcyConfig | None = None):
         super().__init__(config)
@@ -89,11 +98,12 @@ class Darcy(Square):
         return 1.5 if self.config.law == "two_valued" else 0.06
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """The law, then what differs from the default."""
+        """The setting ``law``, then the settings that differ from the default."""
         others = {key: value for key, value in settings.items() if key != "law"}
         return [self.config.law, *super().label_parts(others)]
 
     def coefficient(self, field: Tensor) -> Tensor:
+        """a (b, n, n) > 0 of a Gaussian random field (b, n, n)."""
         if self.config.law == "lognormal":
             return field.exp()
         return torch.where(field >= 0, field.new_tensor(self.config.high), field.new_tensor(self.config.low))
@@ -114,7 +124,7 @@ class Darcy(Square):
         return {"diffusion": -flux, "source": torch.full_like(flux, -self.config.source)}
 
     def conditions(self, state: Tensor) -> dict[str, Tensor]:
-        """u on the edge; on cells the outer cells' balance over 4a/h², a in the middle of its law, in u's unit."""
+        """``boundary``: u on the edge; on cells the outer cells' balance over 4a/h², a a typical value."""
         if self.config.grid != "cell":
             return super().conditions(state)
         outflow = cell_outflow(state[:, 0], state[:, 1], self.grid.spacings, self.config.faces)
@@ -129,7 +139,7 @@ class Darcy(Square):
         return sqrt(self.config.low * self.config.high) if self.config.law == "two_valued" else 1.0
 
     def _latent_map(self) -> LatentMap:
-        """Noise of the Gaussian field; two-valued coefficients have a smooth step as surrogate."""
+        """White noise of the Gaussian field; the jump of a two-valued a has a smooth step as surrogate."""
         config, n = self.config, self.config.n
         noise = np.eye(n * n).reshape(-1, n, n)
         fields = torch.from_numpy(grf_field(grf_coefficients(noise, alpha=2.0, tau=3.0)))
@@ -159,7 +169,7 @@ class Darcy(Square):
         return state, {"interior": residual, "boundary": self._on_edge(state)}
 
     def _on_edge(self, state: Tensor) -> Tensor:
-        """What a smooth state that does not vanish on the edge leaves of :meth:`conditions` on ever finer grids."""
+        """Limit of :meth:`conditions` on fine grids, of a smooth state that does not vanish on the edge."""
         if self.config.grid != "cell":
             return state[:, 1][:, self.edge]
         (x, y), b = self.grid.mesh(), len(state)

@@ -1,4 +1,4 @@
-"""Toy: Darcy's equation in one dimension."""
+"""Toy: Darcy's equation in one dimension, with a log-normal or two-valued coefficient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,14 @@ class Darcy1DConfig:
     """Settings of :class:`Darcy1D`.
 
     Attributes:
-        n: nodes in [0, 1].
-        law: ``lognormal``: the exponential of a Gaussian field; ``two_valued``: ``high`` where it is >= 0, or ``low``.
-        low, high: levels of the two-valued law.
-        source: right-hand side.
-        faces: means of a between nodes, ``arithmetic`` or ``harmonic``.
-        data: ``discrete`` or ``continuous``.
+        n: nodes in [0, 1], ends included, spacing 1/(n-1); 64 in the tier of all PDEs.
+        law: distribution of the coefficient a: ``lognormal`` (the exponential of a Gaussian field) or ``two_valued``
+            (``high`` where the field is >= 0, else ``low``).
+        low, high: the two values of a, 0 < low < high; 3 and 12 as in two dimensions.
+        source: constant right-hand side, not 0.
+        faces: mean of a between neighbouring nodes, ``arithmetic`` or ``harmonic``.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (solved on an eight times finer
+            grid and sampled).
     """
 
     n: int = 64
@@ -45,15 +47,18 @@ class Darcy1DConfig:
         if not (0 < self.low < self.high and isfinite(self.high)):
             raise UserError(f"darcy_1d: levels low = {self.low} and high = {self.high} must meet 0 < low < high")
         if not (isfinite(self.source) and self.source != 0):
-            raise UserError(f"darcy_1d: source = {self.source} must be finite and not zero")
+            raise UserError(f"darcy_1d: source = {self.source} must be finite and not zero; default: 1")
 
 
 class Darcy1D(Interval):
-    """Darcy on an interval: -(a u')' = source on [0, 1], u(0) = u(1) = 0; conservative, solved by summation.
+    """Darcy on an interval: -(a u')' = source on [0, 1], u(0) = u(1) = 0; conservative scheme, solved by summation.
 
-    The toy version of ``darcy``: a is made of a Gaussian field of covariance 27 (-d²/dx² + 9)^{-2} with Neumann
-    ends. The flux -a u' rises by source h from face to face, which leaves one constant to find. Continuous data are
-    every eighth node of a state on a finer grid, with the same field.
+    * State (b, 2, n), dimensionless, on nodes: a (the coefficient), u (the solution).
+    * Distribution: a is made of the Gaussian field N(0, 27 (-d²/dx² + 9)^{-2}) with Neumann ends and no mean, the field
+      of DiffusionPDE's Darcy problem (arXiv 2406.17763) in one dimension.
+    * Own residual: differences of the fluxes a u' on the faces between nodes, minus the source, at the inner nodes;
+      second order in h for smooth a, bilinear in the state. u at both ends is the part ``boundary``.
+    * Solver: the flux -a u' grows by source·h from face to face, so that one constant remains, which u(1) = 0 fixes.
     """
 
     name: ClassVar[str] = "darcy_1d"
@@ -67,12 +72,12 @@ class Darcy1D(Interval):
         self.fields = (Field("a", "coefficient", levels=levels), Field("u", "solution"))
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """The law, then what differs from the default."""
+        """The setting ``law``, then the settings that differ from the default."""
         others = {key: value for key, value in settings.items() if key != "law"}
         return [self.config.law, *super().label_parts(others)]
 
     def truncation_floor(self) -> float:
-        """The field is rough, a jump does not fade at all: the residual stays of the order of the source."""
+        """The field is rough and a jump is never resolved: the residual stays of the order of the source."""
         return 1.0
 
     def coefficient(self, indices: Sequence[int], points: int, *, seed: int) -> Tensor:
@@ -87,7 +92,8 @@ class Darcy1D(Interval):
         if not (a > 0).all():
             row = int((a <= 0).any(1).nonzero()[0])
             raise UserError(
-                f"darcy_1d: a of sample {row} is not positive: its least value is {float(a[row].min()):.3g}"
+                f"darcy_1d: a of sample {row} is not positive (smallest value {float(a[row].min()):.3g}): the equation "
+                "has no unique solution; clip or drop the sample"
             )
         faces, h = face_means(a, -1, self.config.faces), 1 / (a.shape[-1] - 1)
         supplied = self.config.source * h * torch.arange(faces.shape[-1], dtype=a.dtype, device=a.device)

@@ -1,4 +1,4 @@
-"""Darcy flow from one corner of a closed square to the opposite one, through a log-normal medium."""
+"""Darcy flow from one corner of a closed square to the opposite one, log-normal permeability (PIDM, CoCoGen)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, LatentMap, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
-from pdes._diffusion import solve_closed
+from pdes import _published_residuals
+from pdes._elliptic_solver import solve_closed
 from pdes._grf import Array, draw_normals
 from pdes._kle import Expansion, check_modes, expand
-from pdes._least_squares import GENERATORS
 from pdes._neumann import corner_wells, mean_of_nodes, net_outflow, node_weights
+from pdes._published_pressures import GENERATORS
 from pdes._square import separable_wave
 from pdes._stencils import divergence_of_flux, face_means, face_values
 
 LAWS = ("pidm", "cocogen")
-GAP = 1e-9  # relative distance of eigenvalues from which on their eigenspaces are distinct
+GAP = 1e-9  # relative distance of two eigenvalues that counts as distinct
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class DarcyCornerConfig:
     """Settings of :class:`DarcyCorner`.
 
     Attributes:
-        n: nodes along each side.
-        law: weights of the modes of log K, standard normal (``pidm``) or uniform on [0, 2.5] (``cocogen``).
-        modes: how many modes; published: 64 (``pidm``), 16 to 256 (``cocogen``).
-        length: of the exponential covariance.
-        strength, side: source in the corner square at the origin and minus the sink in the opposite one; their side.
-        data: ``discrete``, by the own scheme, or ``published``, as the code of the law's paper solves, by least squares
-            (``pdes/_least_squares.py``); the own residual of those does not vanish.
+        n: nodes along each side, edges included, spacing 1/(n-1); 64 as published.
+        law: distribution of the weights of the modes of log K, N(0, 1) (``pidm``) or U(0, 2.5) (``cocogen``).
+        modes: number of modes, 1 to n²; published: 64 (``pidm``), 16 to 256 (``cocogen``).
+        length: correlation length of the exponential covariance, > 0; published: 0.1.
+        strength: source in the corner square at the origin, minus the sink in the opposite one, not 0; published: 10.
+        side: side of these squares, in (0, 0.5]; published: 0.125.
+        data: ``discrete`` (solves the scheme of the own residual) or ``published`` (by least squares, as the code of
+            the paper named by ``law``, ``pdes/_published_pressures.py``; its own residual does not vanish).
     """
 
     n: int = 32
@@ -61,9 +62,13 @@ class DarcyCornerConfig:
 class DarcyCorner(PDE):
     """Darcy with corner wells: -∇·(K∇p) = f on [0,1]², no flux, ∫p = 0, f = ±strength in opposite corner squares.
 
-    log K is a Karhunen–Loève expansion. Source: PIDM (arXiv 2403.14404, whose data PBFM, arXiv 2506.08604, uses too)
-    and CoCoGen (arXiv 2312.10527). Own scheme: finite volumes around the nodes, arithmetic face means, half cells on
-    the edges; pressures by conjugate gradients, trapezoidal mean zero.
+    * State (b, 2, n, n), dimensionless, on nodes: the permeability K (the coefficient), the pressure p (the solution).
+    * Distribution: log K = Σ_k √λ_k w_k φ_k, the Karhunen–Loève expansion of the Gaussian field with covariance
+      exp(-|x - x'|/length), λ_k its largest eigenvalues, φ_k their eigenvectors; the weights w_k are standard normal in
+      PIDM (arXiv 2403.14404, whose data PBFM, arXiv 2506.08604, uses too), uniform in CoCoGen (arXiv 2312.10527).
+    * Own residual: finite volumes around the nodes with arithmetic face means of K, half cells on the edges; second
+      order in h, bilinear in the state. The parts ``edges`` (no flux) and ``mean`` (∫p = 0) are conditions.
+    * Solver: batched conjugate gradients with a fast cosine preconditioner; then the trapezoidal mean of p is removed.
     """
 
     name: ClassVar[str] = "darcy_corner"
@@ -72,10 +77,10 @@ class DarcyCorner(PDE):
     data_kinds: ClassVar = ("discrete", "published")
     references: ClassVar[tuple[str, ...]] = ("arXiv:2403.14404", "arXiv:2312.10527", "arXiv:2506.08604")
     published: ClassVar = {
-        "pidm": _published.pidm,
-        "pidm_pixel_centres": _published.pidm_pixel_centres,
-        "cocogen": _published.cocogen_darcy,
-        "cocogen_nodal": _published.cocogen_darcy_nodal,
+        "pidm": _published_residuals.pidm,
+        "pidm_pixel_centres": _published_residuals.pidm_pixel_centres,
+        "cocogen": _published_residuals.cocogen_darcy,
+        "cocogen_nodal": _published_residuals.cocogen_darcy_nodal,
     }
 
     def __init__(self, config: DarcyCornerConfig | None = None):
@@ -85,7 +90,7 @@ class DarcyCorner(PDE):
         self.grid = Grid((Axis("x", self.config.n), Axis("y", self.config.n)))
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """The law, then what differs from the default."""
+        """The setting ``law``, then the settings that differ from the default."""
         others = {key: value for key, value in settings.items() if key != "law"}
         return [self.config.law, *super().label_parts(others)]
 
@@ -99,7 +104,7 @@ class DarcyCorner(PDE):
         return corner_wells(self.config.n, self.config.strength, self.config.side)
 
     def weights(self, indices: Sequence[int], *, seed: int) -> Array:
-        """Weights (len(indices), modes) of the modes of log K, drawn from the law."""
+        """Random weights (len(indices), modes) of the modes of log K."""
         normals = draw_normals(indices, (self.config.modes,), seed=seed)
         if self.config.law == "pidm":
             return normals
@@ -128,16 +133,16 @@ class DarcyCorner(PDE):
         return torch.stack([k, self.published_pressure(k)], 1)
 
     def published_pressure(self, k: Tensor) -> Tensor:
-        """p (b, n, n) as the public code of the law's paper stores it with K, flaws included."""
+        """p (b, n, n) for K (b, n, n) as the public code of the paper named by ``law`` stores it, flaws included."""
         system, f = GENERATORS[self.config.law], self.source()
         return torch.stack([system(row, f).solve() for row in k]) if len(k) else torch.zeros_like(k)
 
     def published_velocity(self, k: Tensor, p: Tensor) -> Tensor:
-        """(U1, U2) (b, 2, n, n) of K and p (b, n, n) as CoCoGen's files hold all four: p transposed against K."""
-        return _published.cocogen_velocity(k, p, self.grid.spacings)
+        """Velocities (U1, U2) (b, 2, n, n) of K and p (b, n, n) as CoCoGen stores all four, p transposed against K."""
+        return _published_residuals.cocogen_velocity(k, p, self.grid.spacings)
 
     def truncation_floor(self) -> float:
-        """Large on coarse grids; on all where p is transposed, as CoCoGen stores it."""
+        """Large on coarse grids, and on all grids where p is transposed, as CoCoGen stores it."""
         return 1.5
 
     def solve(self, state: Tensor) -> Tensor:
@@ -190,7 +195,7 @@ class DarcyCorner(PDE):
         return torch.stack([k, wave.u], 1), parts
 
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """Exchange of the axes, and the half turn that changes the sign of p, where they leave the law invariant.
+        """Exchange of the axes, and the half turn that changes the sign of p, where both keep the distribution.
 
         They do not for weights of nonzero mean, nor where the last mode is one of a degenerate pair.
         """

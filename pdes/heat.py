@@ -1,4 +1,4 @@
-"""The heat equation, periodic in space, as a space-time field."""
+"""Heat equation, periodic in space, with a fixed or a random diffusivity, as a space-time field."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
 from pdes._grf import draw_normals, periodic_profile
-from pdes._latent import fitted_ratio
-from pdes._modes import evolve, wave_numbers
+from pdes._linear_evolution import evolve, wave_numbers
+from pdes._parameter_fits import fitted_ratio
 from pdes._stencils import periodic_second
 
 LAWS = ("gaussian", "eci")
@@ -26,11 +26,12 @@ class HeatConfig:
     """Settings of :class:`Heat`.
 
     Attributes:
-        n: times in [0, 1] and periodic points.
-        law: ``gaussian`` or ``eci``.
-        nu: diffusivity of the law ``gaussian``.
-        nu_low, nu_high: the law ``eci`` draws the diffusivity uniformly between them.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, 1] and periodic points; 16 in the tiers, 100 as published for ``eci``.
+        law: distribution of the data: ``gaussian`` (random profile, fixed diffusivity) or ``eci`` (random sine, random
+            diffusivity).
+        nu: diffusivity of ``gaussian``, > 0; 0.05.
+        nu_low, nu_high: the diffusivity of ``eci`` is uniform between them, 0 < nu_low < nu_high; published: 1 and 5.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (exact decay of each Fourier mode).
     """
 
     n: int = 32
@@ -44,7 +45,7 @@ class HeatConfig:
         if self.law not in LAWS:
             raise UnknownName("heat law", self.law, LAWS)
         if not (isfinite(self.nu) and self.nu > 0):
-            raise UserError(f"heat: diffusivity nu = {self.nu} must be positive")
+            raise UserError(f"heat: diffusivity nu = {self.nu} must be finite and positive; default: 0.05")
         if not 0 < self.nu_low < self.nu_high:
             raise UserError(f"heat: nu_low = {self.nu_low} and nu_high = {self.nu_high} must meet 0 < nu_low < nu_high")
 
@@ -52,13 +53,18 @@ class HeatConfig:
 class Heat(PDE):
     """Heat: u_t = ν u_xx, x periodic, t in [0, 1]; Crank-Nicolson, central differences; solved mode by mode.
 
-    * ``gaussian``: x in [0, 1), ν fixed, u(0) the Gaussian profile of the Burgers problem: affine, exact prior.
-    * ``eci``: x in [0, 2π), u(0) = sin(x + φ), φ ~ U(0, π), ν ~ U(1, 5) latent: the diffusion problem of ECI
-      (arXiv 2412.01786). The residual takes the ν that fits the state best, by least squares; :meth:`solve` takes
-      it too, within the law's range.
+    * State (b, 1, n, n), dimensionless: u(t, x); rows are times, the first one is the coefficient.
+    * Distribution ``gaussian``: x in [0, 1), ν fixed, u(0, ·) the Gaussian profile of the Burgers problem. The residual
+      is affine in the state, so that there is an exact prior.
+    * Distribution ``eci``: x in [0, 2π), u(0, ·) = sin(x + φ), φ ~ U(0, π), ν ~ U(1, 5): the diffusion problem of ECI
+      (arXiv 2412.01786). ν is latent: a state does not store it. The residual takes the ν that fits the state best in
+      least squares; :meth:`solve` takes it too, within its range.
+    * Own residual: second order in both spacings. Part ``mass``: the mean of each row, zero and a conserved quantity;
+      ``initial`` (``eci`` only): the distance of the first row to the nearest sine.
+    * Solver: each Fourier mode times its factor per step.
 
-    Continuous data decay by exp(-νk²t) instead of the scheme's factor. Those of the law ``eci`` still meet the
-    discrete equation, since the fitted ν takes up the difference: one mode decays geometrically in either case.
+    Continuous data decay by exp(-νk²t) instead of the scheme's factor. Those of ``eci`` meet the discrete equation all
+    the same: one mode decays geometrically in either case, and the fitted ν takes up the difference.
     """
 
     name: ClassVar[str] = "heat"
@@ -74,7 +80,7 @@ class Heat(PDE):
         self.grid = Grid((Axis("t", n), Axis("x", n, 2 * pi if self.latent else 1.0, kind="periodic")))
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """The law, then what differs from the default."""
+        """The setting ``law``, then the settings that differ from the default."""
         others = {key: value for key, value in settings.items() if key != "law"}
         return [self.config.law, *super().label_parts(others)]
 
@@ -145,7 +151,7 @@ class Heat(PDE):
         return self._terms(*self._slopes(state))
 
     def conditions(self, state: Tensor) -> dict[str, Tensor]:
-        """``mass``: the mean of each row, zero and conserved; ``initial`` (eci): distance to the nearest sine."""
+        """``mass``: the mean of each row, zero and conserved; ``initial`` (``eci``): distance to the nearest sine."""
         parts = {"mass": state[:, 0].mean(-1)}
         if self.latent:
             row, x = state[:, 0, 0], self.grid.axes[1].coordinates.to(state)
@@ -174,7 +180,7 @@ class Heat(PDE):
         return state, parts
 
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """Reflections, and for the law ``gaussian`` shifts and the change of sign as well."""
+        """Reflections; for ``gaussian`` also shifts and the change of sign."""
         if self.latent:
             return tuple(_motion(0, mirror, 1.0) for mirror in (False, True))
         shifts = range(self.config.n)

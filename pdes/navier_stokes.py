@@ -1,4 +1,4 @@
-"""The incompressible Navier-Stokes equations in vorticity form on the periodic unit square."""
+"""Incompressible Navier-Stokes equations in vorticity form on the periodic unit square, pseudo-spectral."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ from torch import Tensor
 from jensenbench.core.constraints import Conserved, Constraint
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UnknownName, UserError
-from pdes import _published
+from pdes import _published_residuals
 from pdes._grf import draw_normals, periodic_grf
 from pdes._steppers import ETDRK4, CrankNicolsonEuler, ImplicitMidpoint, advance
 from pdes._vorticity import PlaneWaves, Vorticity, resample
 
 ARMS = ("space_time", "end_points", "invariants")
 REFINEMENT = 2  # of the grid of continuous data
-STEPS_PER_POINT = 0.5  # of ETDRK4 in unit time, over n
+STEPS_PER_POINT = 0.5  # ETDRK4 steps per unit time and point along a side
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,17 @@ class NavierStokesConfig:
     """Settings of :class:`NavierStokes`.
 
     Attributes:
-        n: periodic points along each side.
-        arm: where the residual lies; ``space_time``, ``end_points`` or ``invariants``.
-        nu: viscosity.
-        snapshots: fields at equal times in [0, horizon], both ends included; ``end_points`` always has two.
-        horizon: last time.
-        forcing, phase: g = √2 forcing sin(2π(x + y) + phase).
-        alpha, tau: of the periodic Gaussian random field that the initial vorticity is.
-        dt: time step of published data, or less where it does not divide the interval between snapshots.
-        data: ``discrete``, ``continuous`` or ``published``.
+        n: periodic points along each side; 32 in the overnight tier; published: 128 (DiffusionPDE), 64 (FNO).
+        arm: the own residual: ``space_time`` (the equation between snapshots), ``end_points`` (distance of the last
+            snapshot to the solver's) or ``invariants`` (budgets of energy and enstrophy).
+        nu: viscosity, > 0; published: 1e-3, FNO also 1e-4 and 1e-5.
+        snapshots: fields at equal times in [0, horizon], both ends included, at least 2; ``end_points`` always has two.
+        horizon: last time, > 0; the interval horizon/(snapshots - 1) should stay small for ``space_time``.
+        forcing, phase: g = √2 forcing sin(2π(x + y) + phase); published: 0.1 and π/4.
+        alpha, tau: smoothness and inverse length of the Gaussian field of the initial vorticity; published: 2.5 and 7.
+        dt: time step of ``data: published``, or less where it does not divide the interval between snapshots.
+        data: ``discrete`` (solves the scheme of the own residual), ``continuous`` (finely solved and sampled) or
+            ``published`` (stepped as the public codes do).
     """
 
     n: int = 32
@@ -55,26 +57,30 @@ class NavierStokesConfig:
         for name in ("nu", "horizon", "dt"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
-                raise UserError(f"navier_stokes: {name} = {value} must be positive")
+                raise UserError(f"navier_stokes: {name} = {value} must be finite and positive")
         for name, most in (("alpha", 20), ("tau", 1e6)):
             if not 0 < getattr(self, name) <= most:
                 raise UserError(f"navier_stokes: {name} = {getattr(self, name)} of the field must lie in (0, {most:g}]")
         if self.snapshots < 2:
-            raise UserError(f"navier_stokes: snapshots = {self.snapshots}; two at least, the first is the coefficient")
+            raise UserError(f"navier_stokes: snapshots = {self.snapshots} is too few; use 2 or more, w(0) is the first")
 
 
 class NavierStokes(PDE):
     """Navier-Stokes: w_t + v·∇w = ν∇²w + g, v = ∇^⊥ψ, -∇²ψ = w, [0,1)² periodic; pseudo-spectral, 2/3 rule.
 
-    The problem of FNO (arXiv 2010.08895) and DiffusionPDE (arXiv 2406.17763); snapshots of w are channels. Arms:
+    * State (b, snapshots, n, n), dimensionless: snapshots of the vorticity w as channels; the first one, w(0), is the
+      coefficient. ψ is the stream function, v the velocity, g the forcing.
+    * Distribution: w(0) ~ N(0, 2 τ^{2α-2} (-Δ + τ²)^{-α}), periodic, without its mean, α = 2.5, τ = 7: the problem of
+      FNO (arXiv 2010.08895) and DiffusionPDE (arXiv 2406.17763).
+    * Own residual, by the setting ``arm``: ``space_time``: the equation at the midpoints between snapshots, second
+      order in their interval, which discrete data solve (implicit midpoint); ``end_points``: w(T) - Φ_T(w(0)) through
+      the differentiable ETDRK4 solver Φ, for data with two snapshots; ``invariants``: budgets of energy (of ψ, in units
+      of 4π²) and enstrophy between snapshots, nothing local, data as for ``space_time``. In all of them the mean
+      vorticity, a conserved quantity, is the part ``mean``.
+    * Solver: implicit midpoint by fixed-point iteration, or ETDRK4 (Cox & Matthews, 2002) for ``end_points``.
 
-    * ``space_time``: the equation at the midpoints between snapshots, which discrete data solve (implicit midpoint);
-    * ``end_points``: w(T) - Φ_T(w(0)) through the differentiable ETDRK4 solver Φ, for data with two snapshots;
-    * ``invariants``: budgets of energy (of ψ, in units of 4π²) and enstrophy between snapshots, nothing local; data
-      as for ``space_time``.
-
-    In all arms the mean vorticity, which the flow conserves, is a condition. Continuous data are ETDRK4 runs on a
-    twice finer grid; published data take the Crank-Nicolson steps of the public code, whose mean vorticity decays.
+    Continuous data are ETDRK4 runs on a twice finer grid. Published data take the Crank-Nicolson steps of the public
+    codes, in which the mean vorticity decays.
     """
 
     name: ClassVar[str] = "navier_stokes"
@@ -82,7 +88,10 @@ class NavierStokes(PDE):
     floor: ClassVar[float] = 1e-11
     data_kinds: ClassVar = ("discrete", "continuous", "published")
     references: ClassVar[tuple[str, ...]] = ("arXiv:2010.08895", "arXiv:2406.17763", "cox2002exponential")
-    published: ClassVar = {"diffusionpde": _published.navier_stokes, "fundps": _published.fundps_navier_stokes}
+    published: ClassVar = {
+        "diffusionpde": _published_residuals.navier_stokes,
+        "fundps": _published_residuals.fundps_navier_stokes,
+    }
 
     def __init__(self, config: NavierStokesConfig | None = None):
         super().__init__(config)
@@ -95,7 +104,7 @@ class NavierStokes(PDE):
         self._flows: dict[torch.device, Vorticity] = {}
 
     def label_parts(self, settings: Mapping[str, Any]) -> Sequence[str]:
-        """The arm, then what differs from the default."""
+        """The setting ``arm``, then the settings that differ from the default."""
         others = {key: value for key, value in settings.items() if key != "arm"}
         return [self.config.arm, *super().label_parts(others)]
 
@@ -188,7 +197,7 @@ class NavierStokes(PDE):
         }
 
     def _budgets(self, w: Tensor, balance: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Means (b, 2, frames - 1) of 4π²ψ and w times each term, advection left out: it has none."""
+        """Means (b, 2, frames - 1) of 4π²ψ and w times each term; those of advection vanish and are left out."""
         flow, middle = self._flow(w), (w[:, 1:] + w[:, :-1]) / 2
         stream = 4 * pi**2 * flow.values(flow.inverse_laplacian * torch.fft.rfft2(middle))
         return _means(stream, middle, {name: term for name, term in balance.items() if name != "advection"})
@@ -198,7 +207,7 @@ class NavierStokes(PDE):
         return {"mean": state.mean((-2, -1))}
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        """The mean vorticity stays that of the first snapshot; other data than discrete ones do not."""
+        """The mean vorticity stays that of the first snapshot, in discrete data only."""
         if self.data != "discrete":
             return ()
         weights = state.new_full((1, 1, 1, 1), 1 / self.n_points)

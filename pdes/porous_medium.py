@@ -1,4 +1,4 @@
-"""The porous medium equation with a front that starts at a wall, as a space-time field."""
+"""Porous medium equation with a front of finite speed that starts at a wall, as a space-time field."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,12 +9,18 @@ from torch import Tensor
 from jensenbench.errors import UserError
 from pdes._nonlinear_diffusion import NonlinearDiffusion
 
-TINY = 1e-30  # keeps logarithms of nothing finite
+TINY = 1e-30  # keeps the logarithm of 0 finite
 
 
 @dataclass(frozen=True)
 class PorousMediumConfig:
-    """n times and nodes in [0, 1]; exponents m uniform on [m_low, m_high]; ``data`` discrete or continuous."""
+    """Settings of :class:`PorousMedium`.
+
+    Attributes:
+        n: times in [0, 1] and nodes in [0, 1]; 100 as published.
+        m_low, m_high: the exponent m is uniform between them, 1 <= m_low < m_high; published: 1 and 6.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the travelling front below).
+    """
 
     n: int = 32
     m_low: float = 1.0
@@ -29,12 +35,16 @@ class PorousMediumConfig:
 
 
 class PorousMedium(NonlinearDiffusion):
-    """Porous medium: u_t = (u^m u_x)_x, x and t in [0, 1], dry at t = 0; backward Euler with dt = h, first order.
+    """Porous medium: u_t = (u^m u_x)_x, x and t in [0, 1], u = 0 at t = 0; backward Euler, finite volumes.
 
-    The law of ECI (arXiv 2412.01786): u(t, 0) = (m t)^{1/m}, m ~ U(1, 6), whose weak solution is the travelling front
-    u = (m max(t - x, 0))^{1/m}. m is the latent parameter: 1/m is the slope of log u against log t in the column
-    x = 0, by least squares with weights u² (a given error of u weighs the same at all times).
-    Φ(u) = u|u|^m/(m + 1), odd, so that negative values obey an equation, too.
+    * State (b, 1, n, n), dimensionless: u(t, x) on nodes; rows are times, the first one is the coefficient.
+    * Distribution: u(t, 0) = (m t)^{1/m} with m ~ U(1, 6), as ECI (arXiv 2412.01786); the weak solution is the
+      travelling front u = (m max(t - x, 0))^{1/m}. m is latent: a state does not store it. 1/m is the slope of log u
+      against log t in the column x = 0, by least squares with weights u² (an error of u then counts the same at all
+      times).
+    * Own residual: balance of a cell over a time step (weak form) of u_t = Φ(u)_xx, Φ(u) = u|u|^m/(m + 1), which is
+      odd, so that negative values obey an equation, too; first order, time step = h = 1/(n-1).
+    * Solver: implicit, Newton's method in each time step.
     """
 
     name: ClassVar[str] = "porous_medium"
@@ -73,7 +83,7 @@ class PorousMedium(NonlinearDiffusion):
         return u.abs().clamp(min=TINY) ** latent
 
     def manufactured(self, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """A wave on a rising level, everywhere wet; m is what the residual finds in it."""
+        """A wave on a rising level, positive everywhere; m is what :meth:`fitted` finds in it."""
         times, x = (axis.coordinates for axis in self.grid.axes)
         c, t = torch.arange(batch, dtype=x.dtype).reshape(-1, 1, 1), times[:, None]
         u, slope = 0.5 + t + 0.1 * torch.sin(x + 4 * t + c), 0.1 * torch.cos(x + 4 * t + c)

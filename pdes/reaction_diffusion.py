@@ -1,4 +1,4 @@
-"""A reaction-diffusion equation with flux through both ends, as a space-time field."""
+"""Reaction-diffusion (logistic growth) with random fluxes through both ends, as a space-time field (PCFM)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from jensenbench.core.constraints import Constraint, Implicit
 from jensenbench.core.pde import PDE, Axis, Field, Grid, Symmetry
 from jensenbench.errors import UserError
 from pdes._grf import draw_normals
-from pdes._profiles import PROFILE_NORMALS, sine_profile
+from pdes._sine_profile import PROFILE_NORMALS, sine_profile
 from pdes._steppers import ImplicitMidpoint, advance
 
-REFINEMENT = 5  # of cells and time steps of continuous data; odd, so that centres stay centres
+REFINEMENT = 5  # of cells and time steps of continuous data; odd, so that cell centres stay cell centres
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class ReactionDiffusionConfig:
     """Settings of :class:`ReactionDiffusion`.
 
     Attributes:
-        n: times in [0, 1] and cells of [0, 1].
-        nu: diffusivity.
-        rho: reaction rate.
-        flux: largest inflow through each end.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, 1] and cells of [0, 1]; published: 128 cells and 100 times.
+        nu: diffusivity, > 0; published: 0.005.
+        rho: reaction rate, >= 0; published: 0.01.
+        flux: largest inflow through each end, >= 0; published: 0.05.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the scheme on a five times finer
+            grid, sampled).
     """
 
     n: int = 32
@@ -40,23 +41,25 @@ class ReactionDiffusionConfig:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.nu) and self.nu > 0):
-            raise UserError(f"reaction_diffusion: diffusivity nu = {self.nu} must be positive")
+            raise UserError(f"reaction_diffusion: diffusivity nu = {self.nu} must be finite and positive; try 0.005")
         for name in ("rho", "flux"):
             value = getattr(self, name)
             if not (isfinite(value) and value >= 0):
-                raise UserError(f"reaction_diffusion: {name} = {value} must be zero or positive")
+                raise UserError(f"reaction_diffusion: {name} = {value} must be finite, zero or positive")
 
 
 class ReactionDiffusion(PDE):
     """Reaction-diffusion: u_t = ν u_xx + ρ u(1 - u), x and t in [0, 1]; finite volumes, implicit midpoint.
 
-    The fluxes -ν u_x at both ends are constant in time and latent, gₗ ~ U(0, .05) and gᵣ ~ -U(0, .05); u(0) is a
-    sum of two sines, at times folded or cut off, normalised to [0, 1]. The problem of PCFM (arXiv 2506.04171) with
-    the profiles of PDEBench (arXiv 2210.07182), whose period is 1 here.
-
-    The edge cells say which flux a state lets through each end; its mean over time is the state's own latent flux,
-    the best one in least squares, which :meth:`solve` takes too, within the law's range. Summed over the cells,
-    the scheme is the balance of mass. Continuous data are every fifth state of the scheme on a five times finer grid.
+    * State (b, 1, n, n), dimensionless: u(t, x) on cell centres; rows are times, the first one is the coefficient.
+    * Distribution: u(0, ·) is a sum of two sines, sometimes folded or cut off, normalised to [0, 1] (the profiles of
+      PDEBench, arXiv 2210.07182, with period 1). The fluxes -ν u_x at both ends are constant in time, g_l ~ U(0, .05)
+      and g_r ~ -U(0, .05), as PCFM (arXiv 2506.04171). They are latent: a state does not store them.
+    * Own residual: second order in both spacings, quadratic in the state. The balance of the edge cells gives the flux
+      through each end; its mean over time is the state's own latent flux (the best one in least squares), which
+      :meth:`solve` takes too, within its range. Part ``flux``: deviation from that mean; ``mass``: balance of mass, the
+      sum of the scheme over the cells.
+    * Solver: implicit midpoint by fixed-point iteration, diffusion diagonal in cosine modes.
     """
 
     name: ClassVar[str] = "reaction_diffusion"
@@ -71,7 +74,7 @@ class ReactionDiffusion(PDE):
         self.grid = Grid((Axis("t", self.config.n), Axis("x", self.config.n, kind="cell")))
 
     def truncation_floor(self) -> float:
-        """Profiles meet the ends with another slope than the flux, which costs a boundary layer."""
+        """Profiles meet the ends with another slope than that of the flux, which leaves a boundary layer."""
         return min(1.0, 10 * self.grid.spacings[1])
 
     def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one-phase Stefan problem in enthalpy form, as a space-time field."""
+"""One-phase Stefan problem (melting with a moving front) in enthalpy form, as a space-time field."""
 
 from dataclasses import dataclass
 from math import pi, sqrt
@@ -19,11 +19,12 @@ class StefanConfig:
     """Settings of :class:`Stefan`.
 
     Attributes:
-        n: times in [0, horizon] and nodes in [0, 1].
-        shock_low, shock_high: the value u* at which u jumps to 0 is drawn uniformly between them.
-        k: conductivity where u > u*.
-        horizon: last time.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, horizon] and nodes in [0, 1]; 100 as published.
+        shock_low, shock_high: u*, at which u jumps to 0, is uniform between them, 0 < shock_low < shock_high < 1;
+            published: 0.55 and 0.7.
+        k: conductivity where u > u*, > 0; published: 1.
+        horizon: last time, > 0, so short that the front stays in [0, 1]; published: 0.1.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the similarity solution).
     """
 
     n: int = 32
@@ -40,16 +41,20 @@ class StefanConfig:
                 "0 < shock_low < shock_high < 1"
             )
         if not (self.k > 0 and self.horizon > 0):
-            raise UserError(f"stefan: k = {self.k} and horizon = {self.horizon} must be positive")
+            raise UserError(f"stefan: k = {self.k} and horizon = {self.horizon} must be positive; published: 1 and 0.1")
 
 
 class Stefan(NonlinearDiffusion):
-    """Stefan: u_t = Φ(u)_xx, Φ = k max(u - u*, 0), u(t, 0) = 1, u = 0 at t = 0; backward Euler, first order.
+    """Stefan: u_t = Φ(u)_xx, Φ = k max(u - u*, 0), u(t, 0) = 1, u = 0 at t = 0; backward Euler, finite volumes.
 
-    Heat flows where u > u* only, and the front, where u jumps from u* to 0, moves at s' = -k u_x/u* (the front
-    condition, which the weak form contains). The law of ECI (arXiv 2412.01786): u* ~ U(.55, .7), k = 1, t <= 0.1; the
-    solution depends on x/√t alone. u* is the latent parameter: in the residual it stands in the cells at the front
-    alone, and takes the value that fits them best, by least squares over all times.
+    * State (b, 1, n, n), dimensionless: u(t, x), x in [0, 1], t in [0, horizon]; rows are times, the first one is the
+      coefficient. Heat flows only where u > u*. At the front u jumps from u* to 0 and moves at s' = -k u_x/u* (the
+      front condition, which the weak form contains).
+    * Distribution: u* ~ U(.55, .7), k = 1, t <= 0.1, as ECI (arXiv 2412.01786); the exact solution depends on x/√t
+      alone. u* is latent: a state does not store it. The residual and :meth:`solve` fit it to the cells at the front,
+      by least squares over all times.
+    * Own residual: balance of a cell over a time step (weak form), first order in the time step and in h.
+    * Solver: implicit, Newton's method in each time step.
     """
 
     name: ClassVar[str] = "stefan"
@@ -91,8 +96,8 @@ class Stefan(NonlinearDiffusion):
     def fitted(self, u: Tensor) -> Tensor:
         """The value u* at the front: u_t = k (hot u)_xx - u* k hot_xx in the least squares, hot = [u > u*].
 
-        Which nodes are hot and u* are found in turns, from the least u* on: too small a value takes few nodes at the
-        front for hot that are not and grows at once, while for too large a one the equation has no preference.
+        The hot nodes and u* are found in turns, starting from the smallest u*. A value that is too small marks only
+        few wrong nodes as hot and is corrected at once; a value that is too large would not be corrected.
         """
         shock = u.new_full((len(u),), self.config.shock_low)
         for _ in range(FITS):

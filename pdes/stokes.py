@@ -1,4 +1,4 @@
-"""Stokes' second problem, the flow above an oscillating plate, as a space-time field."""
+"""Stokes' second problem, viscous flow above an oscillating plate, as a space-time field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from torch import Tensor
 from jensenbench.core.constraints import Constraint, FixedEntries
 from jensenbench.core.pde import PDE, Axis, Field, Grid
 from jensenbench.errors import UserError
-from pdes._dirichlet import crank_nicolson
 from pdes._grf import draw_normals
-from pdes._latent import fitted_frequency, fitted_ratio
+from pdes._linear_evolution import crank_nicolson
+from pdes._parameter_fits import fitted_frequency, fitted_ratio
 
 AMPLITUDE = 2.0
 
@@ -24,10 +24,10 @@ class StokesConfig:
     """Settings of :class:`Stokes`.
 
     Attributes:
-        n: times in [0, 1] and nodes in [0, 1].
-        k_low, k_high: the wave number is uniform between them.
-        omega_low, omega_high: so is the angular frequency of the plate.
-        data: ``discrete`` or ``continuous``.
+        n: times in [0, 1] and nodes in [0, 1]; 100 as published. omega_high/(n-1) must stay below π.
+        k_low, k_high: the wave number k is uniform between them, 0 < k_low < k_high; published: 2 and 20.
+        omega_low, omega_high: the angular frequency ω of the plate is uniform between them; published: 2 and 8.
+        data: ``discrete`` (solves the scheme of the own residual) or ``continuous`` (the closed form below).
     """
 
     n: int = 32
@@ -41,18 +41,20 @@ class StokesConfig:
         for name in ("k", "omega"):
             low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
             if not 0 < low < high or not isfinite(high):
-                raise UserError(f"stokes: {name}_low = {low} and {name}_high = {high} must meet 0 < low < high")
+                raise UserError(f"stokes: {name}_low = {low} and {name}_high = {high} must be finite, 0 < low < high")
 
 
 class Stokes(PDE):
-    """Stokes' second problem: u_t = ν u_yy above a plate that moves as 2 cos ωt; y and t in [0, 1].
+    """Stokes' second problem: u_t = ν u_yy above a plate that moves as 2 cos ωt; y and t in [0, 1]; Crank-Nicolson.
 
-    u = 2 e^{-ky} cos(ky - ωt), ν = ω/(2k²), with k ~ U(2, 20) and ω ~ U(2, 8) latent: the Stokes problem of ECI
-    (arXiv 2412.01786). Continuous data are this wave. Discrete ones take its first row and its values at both
-    ends, and Crank-Nicolson and central differences in between.
-
-    The residual takes the ν that fits the state best, by least squares; the conditions take ω from the motion of
-    the plate and k = √(ω/2ν), within the law's range, and so does :meth:`solve`. All of it is in closed form.
+    * State (b, 1, n, n), dimensionless: u(t, y) on nodes; rows are times, the first one is the coefficient.
+    * Distribution: u = 2 e^{-ky} cos(ky - ωt) with ν = ω/(2k²), k ~ U(2, 20), ω ~ U(2, 8), as ECI (arXiv 2412.01786).
+      k and ω are latent: a state does not store them. Continuous data are this wave. Discrete data take its first row
+      and its values at both ends, and solve the scheme in between.
+    * Own residual: Crank-Nicolson in time, central differences in y, second order, with the ν that fits the state best
+      in least squares. The parts ``initial``, ``plate`` and ``far`` are distances to the wave at t = 0, y = 0 and
+      y = 1, with ω fitted to the motion of the plate and k = √(ω/2ν), both within their ranges.
+    * Solver: sine modes, with the same fitted parameters; all in closed form.
     """
 
     name: ClassVar[str] = "stokes"
@@ -67,7 +69,7 @@ class Stokes(PDE):
         self.fields = (Field("u", "space_time"),)
         self.grid = Grid((Axis("t", c.n), Axis("y", c.n)))
         if c.omega_high * self.grid.spacings[0] >= pi:
-            raise UserError(f"stokes: n = {c.n} times do not resolve omega_high = {c.omega_high}; use more")
+            raise UserError(f"stokes: n = {c.n} times do not resolve omega_high = {c.omega_high}; raise n")
 
     def truncation_floor(self) -> float:
         """Second order in k h for the thinnest layer."""
@@ -104,7 +106,7 @@ class Stokes(PDE):
         return torch.cat([state[:, :, :1], solved[:, :, 1:].to(state)], 2)
 
     def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
-        """The first row tells k and leaves ω open."""
+        """The first row determines k; ω is drawn anew."""
         k, _ = self._latent(state, fitted_ratio(*self._slopes(state)))
         return self._march(state[:, 0, 0], k, self._draw(indices, seed)[1])
 
@@ -115,7 +117,7 @@ class Stokes(PDE):
         return u[..., 1:-1].diff(dim=1) / dt, middle.diff(n=2, dim=-1) / dy**2
 
     def _latent(self, state: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-        """Wave numbers and frequencies (b,) of states with the diffusivities ``nu``, within the law's range."""
+        """Wave numbers and frequencies (b,) of states with the diffusivities ``nu``, within their ranges."""
         c, dt = self.config, self.grid.spacings[0]
         omega = fitted_frequency(state[:, 0, :, 0], dt, c.omega_low, c.omega_high)
         least = c.omega_low / (2 * c.k_high * c.k_high)
@@ -133,7 +135,7 @@ class Stokes(PDE):
         return {"initial": gap[:, 0], "plate": gap[:, 1:, 0], "far": gap[:, 1:, -1]}
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:
-        """The plate starts at its turning point, whatever k and ω."""
+        """u = 2 on the plate at t = 0, for all k and ω."""
         mask = torch.zeros(1, *self.shape, dtype=torch.bool, device=state.device)
         mask[0, 0, 0, 0] = True
         return (FixedEntries("start of the plate", mask, state.new_tensor(AMPLITUDE)),)
@@ -162,5 +164,5 @@ def _wave(k: Tensor, omega: Tensor, t: Tensor, y: Tensor, phase: float = 0.0) ->
 
 
 def _balance(rate: Tensor, curvature: Tensor) -> dict[str, Tensor]:
-    """Terms of u_t = ν u_yy with the ν that leaves least."""
+    """Terms of u_t = ν u_yy with the ν of the smallest residual."""
     return {"u_t": rate, "diffusion": -fitted_ratio(rate, curvature)[:, None, None] * curvature}

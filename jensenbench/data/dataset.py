@@ -1,4 +1,4 @@
-"""Data of one PDE: disjoint splits of states with the scales and floors by which everything is measured."""
+"""Data file of one PDE: disjoint splits of states with their scales and residual floors (HDF5)."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from jensenbench.io.schema import SPLITS
 from jensenbench.plugins.registry import make_pde
 
 SPLIT_START = {"train": 0, "validation": 10_000_000, "test": 20_000_000, "reference": 30_000_000}
-CHUNK = 250  # states whose terms are held at once: those of 1000 states of a flow take a gibibyte
+CHUNK = 250  # states whose terms are held in memory together; 1000 Navier-Stokes states take a gibibyte
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,13 @@ class Dataset:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Open a data file and rebuild its PDE; raises UserError on anything amiss."""
+    """Open a data file and rebuild its PDE; raises UserError if it is missing, damaged or of another kind."""
     attributes = read_attributes(path)
     missing = {"label", "pde", "settings_json", "digest"} - set(attributes)
     if missing:
-        raise UserError(f"{path} is not a data file of this suite: it lacks {sorted(missing)}")
+        raise UserError(
+            f"{path} is not a data file of this suite: it lacks {sorted(missing)}; make one with generate or import"
+        )
     return Dataset(
         path=path,
         label=attributes["label"],
@@ -111,7 +113,7 @@ def write_dataset(
 
 
 def term_scale(pde: PDE, states: Tensor) -> float:
-    """rms of the equation's largest term over states (N, C, *grid)."""
+    """rms of the equation's largest term over states (N, C, *grid): the unit of residuals."""
     return max(_rms(states, pde.terms).values())
 
 
@@ -120,7 +122,7 @@ def _residual_rms(pde: PDE, states: Tensor) -> float:
 
 
 def _rms(states: Tensor, values: Callable[[Tensor], Mapping[str, Tensor]]) -> dict[str, float]:
-    """rms of named values of states, of a few states at a time."""
+    """rms of named values over states, computed for a few states at a time."""
     squares: dict[str, float] = {}
     for part in states.split(CHUNK):
         for name, value in values(part).items():

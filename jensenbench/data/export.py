@@ -1,4 +1,4 @@
-"""States in the layouts of other people's data files: what the readers of ``jensenbench.data.formats`` read."""
+"""Writers of states in the layouts of public data files, which the readers of ``jensenbench.data.formats`` read."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,20 +22,20 @@ from jensenbench.io.files import replacing, write_hdf5
 
 Arrays = dict[str, NDArray]
 Layout = Callable[[PDE, NDArray], Arrays]
-MATLAB_5_LIMIT = 2**31 - 2**10  # bytes of an array in version 5
-_MATLAB_73 = b"MATLAB 7.3 MAT-file"  # which its user block of 512 bytes starts with
+MATLAB_5_LIMIT = 2**31 - 2**10  # largest array of version 5, in bytes
+_MATLAB_73 = b"MATLAB 7.3 MAT-file"  # start of its user block of 512 bytes
 
 
 def write(file: Path, format: str, pde: PDE, states: Tensor) -> None:
-    """Write states (N, C, *grid) as a file of the format, one of several where the format keeps a file a state.
+    """Write states (N, C, *grid) as a file of the format; some formats keep one file per state.
 
     Args:
-        file: where to; the suffix tells the kind where a format has several.
+        file: path of the output; the suffix selects the kind where a format has several.
         format: one of :data:`FORMATS`.
 
     Raises:
         UnknownName: no such format, or the format holds no such PDE.
-        UserError: the states' grid or settings are none that the format can hold.
+        UserError: the format cannot hold the grid or the settings of the states.
     """
     if format not in FORMATS:
         raise UnknownName("export format", format, FORMATS)
@@ -50,7 +50,9 @@ def _require(pde: PDE, **settings: Any) -> None:
     for name, value in settings.items():
         found = getattr(pde.config, name)
         if found != value:
-            raise UserError(f"{pde.label}: the format holds {name} = {value!r}, not {found!r}; generate such data")
+            raise UserError(
+                f"{pde.label}: the format holds {name} = {value!r}, not {found!r}; generate data with that setting"
+            )
 
 
 def _diffusionpde(pde: PDE, states: NDArray) -> Arrays:
@@ -115,7 +117,7 @@ def _merged(file: Path, pde: PDE, arrays: Arrays) -> None:
     """``name_0.npy`` … (n, n, C), scaled as DiffusionPDE trains on them."""
     scales = SCALES.get(pde.name)
     if scales is None or "t" in arrays:
-        raise UserError(f"{file}: no merged states of {pde.name} in this format; name a .mat file")
+        raise UserError(f"{file}: this format has no merged states of {pde.name}; name a .mat file")
     fields = [array[..., 0] if array.ndim == 4 else array for key, array in arrays.items() if key != "input"]
     scaled = [factor * field + shift for field, (factor, shift) in zip(fields, scales, strict=True)]
     _series(file, np.stack(scaled, -1))
@@ -137,7 +139,7 @@ def _npz(file: Path, pde: PDE, states: NDArray) -> None:
 def _pdebench(file: Path, pde: PDE, states: NDArray) -> None:
     _require(pde, grid="cell")
     if named_source(file) != pde.config.source:
-        raise UserError(f"{file}: the format names the source; end the name in _beta{float(pde.config.source)}.hdf5")
+        raise UserError(f"{file}: the file name must give the source; end it in _beta{float(pde.config.source)}.hdf5")
 
     def fill(target: h5py.File) -> None:
         target["nu"], target["tensor"] = states[:, 0], states[:, 1:]
@@ -149,7 +151,7 @@ def _pdebench(file: Path, pde: PDE, states: NDArray) -> None:
 
 def _pidm(file: Path, pde: PDE, states: NDArray) -> None:
     if file.name not in FILES:
-        raise UserError(f"{file}: this format is {' beside '.join(FILES)}; name either")
+        raise UserError(f"{file}: this format is the pair {' and '.join(FILES)} in one folder; name either")
     for name, fields in zip(FILES, (states[:, 0], states[:, 1]), strict=True):
         with replacing(file.with_name(name)) as partial:
             np.savetxt(partial, fields.reshape(len(fields), -1), delimiter=",", fmt="%.17g")
@@ -159,19 +161,19 @@ def _cocogen(file: Path, pde: PDE, states: NDArray) -> None:
     """K_i beside P_i, U1_i and U2_i, the pressures transposed against K."""
     folder = file.parent.parent / "permeability"
     folder.mkdir(parents=True, exist_ok=True)
-    k, p = states[:, 0], _turned(pde, states)
+    k, p = states[:, 0], _transposed_pressure(pde, states)
     velocity = stored_velocity(pde, torch.from_numpy(k), torch.from_numpy(p)).numpy()
     _series(folder / "K_0.npy", k)
     for path, fields in zip((file, *velocity_files(file)), (p, *velocity.swapaxes(0, 1)), strict=True):
         _series(path, fields)
 
 
-def _turned(pde: PDE, states: NDArray) -> NDArray:
-    """Pressures (N, n, n) transposed against K: those of generated ``data: published`` are so already."""
-    turned = states.copy()
-    turned[:, 1] = states[:, 1].swapaxes(1, 2)
-    as_is, other = (float(pde.residual(torch.from_numpy(s))["interior"].square().sum()) for s in (states, turned))
-    return turned[:, 1] if as_is <= other else states[:, 1]
+def _transposed_pressure(pde: PDE, states: NDArray) -> NDArray:
+    """Pressures (N, n, n) transposed against K; those of ``data: published`` are so already."""
+    other = states.copy()
+    other[:, 1] = states[:, 1].swapaxes(1, 2)
+    as_is, swapped = (float(pde.residual(torch.from_numpy(s))["interior"].square().sum()) for s in (states, other))
+    return other[:, 1] if as_is <= swapped else states[:, 1]
 
 
 Writer = Callable[[Path, PDE, NDArray], None]

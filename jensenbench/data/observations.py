@@ -1,4 +1,4 @@
-"""Observations of data: drawn once from the states of a data file, stored, read by every method."""
+"""Observations of data files: drawn once from the test states, stored in HDF5, read by every method."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from jensenbench.core.tasks import Task
 from jensenbench.data.dataset import Dataset
 from jensenbench.io.files import open_hdf5
 
-RESAMPLES = 64  # re-simulated states of an instance
-START = 40_000_000  # of their sample indices, after those of all splits
+RESAMPLES = 64  # re-simulated states per instance
+START = 40_000_000  # first sample index of re-simulated states, after those of all splits
 
 
 def observe_states(states: Tensor, task: Task, dataset: Dataset, *, seed: int, first: int = 0) -> MaskObservation:
-    """Data of states (I, C, *grid); masks and noise are those of the indices from ``first`` on."""
+    """Observations of states (I, C, *grid); masks and noise belong to the instance indices from ``first`` on."""
     parts = [
         task.observe(state, dataset.pde, dataset.field_std, seed=seed, index=first + index)
         for index, state in enumerate(states)
@@ -28,14 +28,14 @@ def observe_states(states: Tensor, task: Task, dataset: Dataset, *, seed: int, f
 
 
 def conditional_resamples(pde: PDE, truth: Tensor, *, seed: int) -> Tensor:
-    """(I, RESAMPLES, C, *grid) states with the coefficients of the truths and latent parameters of their own."""
-    rows = [
+    """(I, RESAMPLES, C, *grid) states with the coefficients of the truths and latent parameters drawn anew."""
+    resampled = [
         pde.resimulate(
             state.expand(RESAMPLES, *state.shape), range(START + i * RESAMPLES, START + (i + 1) * RESAMPLES), seed=seed
         )
         for i, state in enumerate(truth)
     ]
-    return torch.stack(rows)
+    return torch.stack(resampled)
 
 
 def load_observation(path: Path, task: str) -> MaskObservation:

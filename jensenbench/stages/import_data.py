@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
-from jensenbench.data.formats.conventions import Imported
+from jensenbench.data.formats.interface import Imported
 from jensenbench.data.formats.reader import read
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.experiment.jobs import GenerateJob

@@ -11,7 +11,7 @@ from jensenbench.plugins.registry import make_pde
 from methods._cocogen import Corrector
 from methods._cocogen_settings import Published
 from pdes._kle import Expansion
-from pdes._least_squares import cocogen
+from pdes._published_pressures import cocogen
 from pdes._stencils import first_difference, second_difference
 from tests.support.golden import Fixture
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from pdes._balances import published_flux
+from pdes._pcfm_constraints import published_flux
 from tests.support.golden import Fixture, published_balances
 
 FIXTURE = Fixture("pcfm_constraints")

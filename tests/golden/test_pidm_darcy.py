@@ -5,8 +5,8 @@ import torch
 
 from jensenbench.plugins.registry import make_pde
 from pdes._kle import Expansion
-from pdes._least_squares import pidm
 from pdes._neumann import corner_wells
+from pdes._published_pressures import pidm
 from tests.support.golden import Fixture
 
 RESIDUAL, DATA = Fixture("pidm_residual"), Fixture("pidm_darcy_data")

@@ -26,7 +26,7 @@ from jensenbench.core.problem import Problem
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
-from pdes._balances import Balances
+from pdes._pcfm_constraints import Balances
 
 
 def golden_dir() -> Path:

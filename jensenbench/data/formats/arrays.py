@@ -1,4 +1,4 @@
-"""Arrays of files from outside: nothing is unpickled unasked, and a broken file is refused by name."""
+"""Safe reading of npz, npy, pt, mat, HDF5 and csv files: no unpickling unless asked, damaged files are refused."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class Source:
 
 @contextmanager
 def _parsing(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a parser raises on foreign bytes becomes one line that names the file."""
+    """Turn whatever a parser raises on a damaged file into one UserError that names the file and the remedy."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: name a data file")
     try:
@@ -56,11 +56,11 @@ def read_npy(source: Source) -> NDArray:
         found = np.load(source.path, allow_pickle=source.unpickle)
         if not isinstance(found, np.ndarray):
             raise UserError(f"{source.path} is an archive, expected one array: check --format")
-        return _unboxed(found)
+        return _numeric(found)
 
 
 def read_series(paths: Sequence[Path], source: Source) -> NDArray:
-    """The arrays of several ``.npy`` files, equal in shape, stacked; trusted as ``source`` is."""
+    """The arrays of several ``.npy`` files, equal in shape, stacked on a new first axis; trusted as ``source`` is."""
     arrays = [read_npy(Source(path, source.unpickle)) for path in paths]
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
@@ -69,7 +69,7 @@ def read_series(paths: Sequence[Path], source: Source) -> NDArray:
 
 
 def read_pt(source: Source, keys: Sequence[str]) -> Arrays:
-    """The named tensors of a ``torch.save`` file; anything but tensors in plain containers counts as pickled."""
+    """The named tensors of a ``torch.save`` file; all but tensors in plain containers counts as pickled."""
     with _parsing(source.path, "PyTorch file"):
         content = torch.load(source.path, map_location="cpu", weights_only=not source.unpickle)
         return _named(source.path, content, content, keys)
@@ -113,7 +113,7 @@ def numbered(path: Path) -> list[Path]:
     """
     name, _, number = path.stem.rpartition("_")
     if not (name and number.isdigit()):
-        raise UserError(f"{path}: expected a file of a series name_0{path.suffix}, name_1{path.suffix} …")
+        raise UserError(f"{path}: expected a file of a series name_0{path.suffix}, name_1{path.suffix} …: name one")
     series = {
         int(file.stem.rpartition("_")[2]): file
         for file in path.parent.glob(f"{name}_*{path.suffix}")
@@ -128,9 +128,13 @@ def numbered(path: Path) -> list[Path]:
 def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
     """``array`` as float64 if it is numeric, not empty, finite and has ``ndim`` axes, the first one of states."""
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{file}: array {key!r} has dtype {array.dtype}, expected bool, integer or real numbers")
+        raise UserError(
+            f"{file}: array {key!r} has dtype {array.dtype}, expected bool, integer or real numbers: check the key"
+        )
     if array.ndim != ndim or 0 in array.shape:
-        raise UserError(f"{file}: array {key!r} has shape {array.shape}, expected {ndim} axes, none empty")
+        raise UserError(
+            f"{file}: array {key!r} has shape {array.shape}, expected {ndim} axes, none empty: check --format"
+        )
     numbers = array.astype(np.float64)
     bad = int((~np.isfinite(numbers)).reshape(len(numbers), -1).any(1).sum())
     if bad:
@@ -139,10 +143,12 @@ def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
 
 
 def check_pair(file: Path, first: tuple[str, NDArray], second: tuple[str, NDArray]) -> None:
-    """Both arrays are (N, n, n) of the same N and n."""
+    """Raise UserError unless both arrays are (N, n, n) with the same N and n."""
     (a, left), (b, right) = first, second
     if left.shape != right.shape or left.shape[-1] != left.shape[-2]:
-        raise UserError(f"{file}: {a!r} has shape {left.shape}, {b!r} {right.shape}; expected equal (N, n, n)")
+        raise UserError(
+            f"{file}: {a!r} has shape {left.shape}, {b!r} {right.shape}; expected equal (N, n, n): check the keys"
+        )
 
 
 def _hdf5(path: Path, keys: Sequence[str], optional: Sequence[str]) -> Arrays:
@@ -155,25 +161,25 @@ def _hdf5(path: Path, keys: Sequence[str], optional: Sequence[str]) -> Arrays:
 def _named(
     path: Path, content: Mapping[str, Any], held: Iterable[str], keys: Sequence[str], optional: Sequence[str] = ()
 ) -> Arrays:
-    """The required arrays and those optional ones that there are; ``held`` names all, for the message."""
+    """The required arrays and the optional ones that exist; ``held`` lists all names, for the message."""
     missing = sorted(set(keys) - set(content))
     if missing:
         raise UserError(f"{path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
-    return {key: _unboxed(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
+    return {key: _numeric(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
 
 
-def _unboxed(array: NDArray) -> NDArray:
-    """An array of objects, which were trusted if they got here, as the numbers in them where they are such."""
+def _numeric(array: NDArray) -> NDArray:
+    """An array of (trusted) Python objects as an array of the numbers in them."""
     return np.array(array.tolist()) if array.dtype == object else array
 
 
 def _check_elements(path: Path) -> None:
-    """A MATLAB 5 file is a header of 128 bytes and elements that each tell their length: they must fill it."""
-    size, place = path.stat().st_size, 128
+    """Raise UserError unless the elements of a MATLAB 5 file, after a header of 128 bytes, end where the file ends."""
+    size, position = path.stat().st_size, 128
     with path.open("rb") as file:
         order = "<" if file.read(128)[126:] == b"IM" else ">"
-        while place < size:
-            file.seek(place)
-            place += 8 + struct.unpack(f"{order}II", file.read(8))[1]
-    if place != size:
-        raise UserError(f"{path} is truncated: {size} bytes, {place} expected; fetch it again")
+        while position < size:
+            file.seek(position)
+            position += 8 + struct.unpack(f"{order}II", file.read(8))[1]
+    if position != size:
+        raise UserError(f"{path} is truncated: {size} bytes, {position} expected; fetch it again")

@@ -1,6 +1,7 @@
 """Folders of CoCoGen (arXiv 2312.10527): ``data/P_0.npy`` … and ``permeability/K_0.npy`` …, P transposed against K.
 
-Velocities ``data/U1_0.npy`` …, ``data/U2_0.npy`` … follow from both: they are checked where they are, and not kept.
+Velocities ``data/U1_0.npy`` …, ``data/U2_0.npy`` … follow from both: they are checked where present, and not kept.
+Repository: christian-jacobsen/CoCoGen.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from jensenbench.core.pde import PDE
 from jensenbench.data.formats.arrays import Source, numbered, read_series
-from jensenbench.data.formats.conventions import Imported, Reader, Settings
 from jensenbench.data.formats.corner import read_states
+from jensenbench.data.formats.interface import Imported, Reader, Settings
 from jensenbench.errors import UserError
 
-ROUNDING = 1e-5  # of velocities over the largest, as of single precision
+ROUNDING = 1e-5  # tolerance of velocities over the largest one, for single precision
 
 
 def read_darcy_corner(source: Source, settings: Settings) -> Imported:
@@ -30,7 +31,7 @@ def read_darcy_corner(source: Source, settings: Settings) -> Imported:
     if absent is not None:
         raise UserError(f"{absent} is missing, {len(pressures)} pressures lie beside {source.path}: fetch it again")
     k, p = (read_series(paths, source) for paths in (permeabilities, pressures))
-    found = read_states(source.path, ("K", k), ("P", p), {"law": "cocogen", **settings}, turned=True)
+    found = read_states(source.path, ("K", k), ("P", p), {"law": "cocogen", **settings}, transposed=True)
     findings = (*found.findings, *_check_velocities(source, pressures, found.pde, k, p))
     return replace(found, findings=findings, files=(*permeabilities, *pressures))
 
@@ -47,7 +48,7 @@ def stored_velocity(pde: Any, k: Tensor, p: Tensor) -> Tensor:
 
 
 def _check_velocities(source: Source, pressures: list[Path], pde: PDE, k: NDArray, p: NDArray) -> list[str]:
-    """One line on the velocities beside the pressures, none where there are none."""
+    """One line on the velocities stored beside the pressures; empty where there are none."""
     paths = [velocity_files(path) for path in pressures]
     absent = [path for pair in paths for path in pair if not path.is_file()]
     if len(absent) == 2 * len(paths):

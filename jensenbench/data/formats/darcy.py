@@ -1,4 +1,4 @@
-"""Darcy states of any file: order of the arrays, grid, orientation, face rule and source, found from the states."""
+"""Darcy states from any file: array order, grid, orientation, face rule and source, found from the states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from jensenbench.core.pde import PDE
 from jensenbench.data.formats.arrays import check_array, check_pair
-from jensenbench.data.formats.conventions import Imported, Settings
-from jensenbench.data.formats.readings import SOURCE_MARGIN, first_states, outliers
+from jensenbench.data.formats.interface import Imported, Settings
+from jensenbench.data.formats.interpretations import SOURCE_MARGIN, first_states, outliers
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
 
 LAWS = ("two_valued", "lognormal")
 FACES = ("arithmetic", "harmonic")
-EDGE_MARGIN = 0.45  # spacings; jumps of the coefficient bend the solution near the edge
-BEND = 8  # over n: what the curvature of the solution adds on coarse grids
+EDGE_MARGIN = 0.45  # tolerance in spacings; jumps of the coefficient bend the solution near the edge
+BEND = 8  # tolerance BEND/n in spacings, for the curvature of the solution on coarse grids
 GRIDS = {  # distances of the edges from the first and the last points, in spacings
     (0.0, 0.0): ("node", "all edges on it"),
     (0.0, 1.0): ("left_closed", "first row and column on the boundary, last inside"),
@@ -29,29 +29,29 @@ GRIDS = {  # distances of the edges from the first and the last points, in spaci
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format says of its Darcy states.
+    """What a file format specifies about its Darcy states.
 
     Attributes:
         law: of the coefficient, ``two_valued`` or ``lognormal``.
-        levels: values that stored 0 and 1 stand for.
-        source: right-hand side, None if the format does not say; another one in the states is refused.
-        turned: whether the solution is stored transposed.
+        levels: values of the coefficient where 0 and 1 are stored.
+        source: right-hand side, None if unspecified; states with another one are refused.
+        transposed: whether the solution is stored transposed.
         grid: kind of its axes.
     """
 
     law: str = "two_valued"
     levels: tuple[float, float] | None = None
     source: float | None = None
-    turned: bool = False
+    transposed: bool = False
     grid: str = "node"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One reading of a file.
+    """One interpretation of a file.
 
     Attributes:
-        pde: the PDE with this reading's settings.
+        pde: the PDE with the settings of this interpretation.
         transposed: whether the solution's axes are exchanged.
         source: the source term that fits the states best.
         residual: rms of the own interior residual, over the source.
@@ -73,9 +73,9 @@ class Candidate:
 
 
 def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, format: Format) -> Imported:
-    """States of two arrays (N, n, n), coefficient and solution as the format orders and names them.
+    """States (N, 2, n, n) of two arrays (N, n, n), coefficient and solution as the format orders and names them.
 
-    ``settings`` of the caller are kept, the others found.
+    ``settings`` of the caller are kept, the others are found from the states.
     """
     first, second = ((key, check_array(file, key, array, ndim=3)) for key, array in arrays.items())
     check_pair(file, first, second)
@@ -93,7 +93,7 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
     states = torch.stack([coefficient, solution.mT if best.transposed else solution], 1)
     note = ": channels swapped against the format" if swapped else ""
     shifted = "" if kind == format.grid else f", against the format, whose grid is {format.grid}"
-    chosen = "chosen" if best.transposed == format.turned else "chosen (against the format)"
+    chosen = "chosen" if best.transposed == format.transposed else "chosen (against the format)"
     return Imported(
         best.pde,
         states,
@@ -108,7 +108,7 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
 
 
 def grid_kind(file: Path, solution: Tensor) -> tuple[str, str]:
-    """Grid on which the solution (N, n, n) vanishes at the edges, found by extrapolating it there, in words too.
+    """Kind of grid, and in words, on which the solution (N, n, n), extrapolated to the edges, vanishes there.
 
     Raises:
         UserError: it does not vanish at the ends of any such grid.
@@ -118,7 +118,7 @@ def grid_kind(file: Path, solution: Tensor) -> tuple[str, str]:
     if max(abs(nearest[0] - near), abs(nearest[1] - far)) > max(EDGE_MARGIN, BEND / solution.shape[-1]):
         raise UserError(
             f"{file}: the solution does not vanish near its edges (extrapolated, {near:.2g} and {far:.2g} spacings "
-            "outside): no grid of nodes, cells or left-closed; check the keys and --pde"
+            "outside): the grid is neither node, cell nor left-closed; check the keys and --pde"
         )
     return GRIDS[nearest]
 
@@ -126,10 +126,10 @@ def grid_kind(file: Path, solution: Tensor) -> tuple[str, str]:
 def calibrate(
     settings: Settings, coefficient: Tensor, solution: Tensor, published: float | None
 ) -> tuple[Candidate, ...]:
-    """Readings by orientation and face rule, the smallest residual first.
+    """Candidates by orientation and face rule, the smallest residual first.
 
-    The discrete solution is linear in the source: the value that fits is the least-squares fit of the solution
-    that the scheme finds for each coefficient to the stored one. A published or given one is kept.
+    The discrete solution is linear in the source: the fitted value is the least-squares fit of the solution by the
+    own scheme to the stored one. A published or given source is kept.
     """
     a, u = (first_states(field[:, None])[:, 0] for field in (coefficient, solution))
     candidates = []
@@ -159,7 +159,7 @@ def _swapped(first: NDArray, second: NDArray, format: Format) -> bool:
 
 
 def _edge_share(array: NDArray) -> float:
-    """Median size on the first row over that of the middle row."""
+    """Median absolute value on the first row over that on the middle row."""
     return float(np.median(np.abs(array[:, 0])) / np.median(np.abs(array[:, array.shape[1] // 2])))
 
 
@@ -170,7 +170,9 @@ def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format)
         return torch.from_numpy(array), {}
     stored = two_values(array)
     if stored is None:
-        raise UserError(f"{file}: no array is two-valued; this format's Darcy coefficient is")
+        raise UserError(
+            f"{file}: no array is two-valued, as the coefficient of this format must be: check --format and the keys"
+        )
     low, high = format.levels if format.levels and stored == (0.0, 1.0) else stored
     low, high = settings.get("low", low), settings.get("high", high)
     if low <= 0:
@@ -182,15 +184,15 @@ def _check_source(file: Path, best: Candidate, format: Format) -> None:
     wanted = best.pde.config.source if format.source is not None else best.source
     if abs(best.source / wanted - 1) > SOURCE_MARGIN:
         raise UserError(
-            f"{file}: the states ask for the source {best.source:g}, not {wanted:g} as expected; {best.describe()}; "
+            f"{file}: the states fit the source {best.source:g}, not {wanted:g} as expected; {best.describe()}; "
             "rescale the solution, or name another `source` in the settings"
         )
 
 
 def _edge_distance(solution: Tensor, outer: int, inner: int) -> float:
-    """Spacings from the outer rows and columns to where a line through them and the inner ones vanishes.
+    """Distance in spacings from the outer rows and columns to the zero of a line through them and the inner ones.
 
-    The median over all points, for the sake of outliers and of jumps of the coefficient.
+    The median over all points, which is robust against outliers and jumps of the coefficient.
     """
     ends, next_ones = (torch.cat([solution[:, i], solution[..., i]]) for i in (outer, inner))
     distance = float((ends / (next_ones - ends)).nanmedian())
@@ -205,5 +207,5 @@ def _candidate(pde: PDE, transposed: bool, source: float, states: Tensor, respon
 
 
 def _round(value: float) -> float:
-    """Four significant digits: the source goes into labels and digests."""
+    """Four significant digits, since the source is part of labels and digests."""
     return float(f"{value:.4g}")

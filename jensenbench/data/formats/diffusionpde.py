@@ -3,6 +3,7 @@
 Arrays are (N, n, n) by MATLAB's axes, Burgers (N, times, points), the solution of Navier–Stokes (N, n, n, times), the
 last time being the one that is used. Merged files hold one state each, (n, n, C), scaled for the diffusion model.
 Poisson, Helmholtz: nodes, solving the discrete equation. Darcy: cell centres, spline interpolated, u transposed.
+Repository: jhhuangchloe/DiffusionPDE.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from jensenbench.data.formats import darcy
 from jensenbench.data.formats.arrays import Arrays, Source, numbered, read_mat, read_npy, read_series
-from jensenbench.data.formats.conventions import Imported, Reader, Settings
 from jensenbench.data.formats.elliptic import read_states as read_elliptic
 from jensenbench.data.formats.evolution import read_burgers, read_end_points
+from jensenbench.data.formats.interface import Imported, Reader, Settings
 from jensenbench.errors import UnknownName, UserError
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -33,15 +34,15 @@ SCALES: Mapping[str, tuple[tuple[float, float], ...]] = {  # merged = factor x f
     "navier_stokes": ((1 / 1.6, 0.0), (1 / 1.6, 0.0)),
     "burgers": ((1 / 1.415, 0.0),),
 }
-HORIZON = 10.0  # of Navier-Stokes
+HORIZON = 10.0  # last time of the Navier-Stokes states
 
 
 def read_darcy(source: Source, settings: Settings) -> Imported:
-    """Darcy states (N, 2, n, n); ``settings`` may name the law, ``two_valued`` by default."""
+    """Darcy states (N, 2, n, n); the setting ``law`` is ``two_valued`` by default."""
     law = settings.get("law", "two_valued")
     if law not in darcy.LAWS:
         raise UnknownName("darcy law", law, darcy.LAWS)
-    format = darcy.Format(law=law, source=1.0, turned=True, grid="cell")
+    format = darcy.Format(law=law, source=1.0, transposed=True, grid="cell")
     return darcy.read_states(source.path, _arrays(source, "darcy", law), settings, format)
 
 
@@ -86,17 +87,20 @@ def _arrays(source: Source, pde: str, name: str) -> Arrays:
         return read_mat(source, keys)
     merged = _merged(source)
     if merged.shape[-1] != len(keys):
-        raise UserError(f"{source.path}: states of shape {merged.shape[1:]}, {pde} has {len(keys)} as the last axis")
+        raise UserError(
+            f"{source.path}: states {merged.shape[1:]}, {pde} has {len(keys)} channels on the last axis: check --pde"
+        )
     fields = [(merged[..., i] - shift) / factor for i, (factor, shift) in enumerate(SCALES[pde])]
     return dict(zip(keys, fields, strict=True))
 
 
 def _merged(source: Source) -> NDArray:
-    """(N, n, n, C): the one file if it holds several states, else the series that it belongs to."""
+    """(N, n, n, C) of one file if it holds several states, else of the series that it belongs to."""
     stored = read_npy(source)
     if stored.dtype.kind not in "biuf" or stored.ndim not in (2, 3, 4):
         raise UserError(
-            f"{source.path}: {stored.dtype} of shape {stored.shape}, expected real numbers (n, n, C) or (N, n, n, C)"
+            f"{source.path}: {stored.dtype} of shape {stored.shape}, expected real numbers (n, n, C) or (N, n, n, C): "
+            "check --format"
         )
     if stored.ndim < 4:
         stored = read_series(numbered(source.path), source)

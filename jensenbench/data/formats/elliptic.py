@@ -1,4 +1,4 @@
-"""Poisson and Helmholtz states of any file: order of the arrays, orientation, grid and source, by the residual."""
+"""Poisson and Helmholtz states from any file: array order, orientation, grid and source, found by the residual."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from jensenbench.data.formats.arrays import check_array, check_pair
-from jensenbench.data.formats.conventions import Imported, Settings
-from jensenbench.data.formats.readings import choose
+from jensenbench.data.formats.interface import Imported, Settings
+from jensenbench.data.formats.interpretations import choose
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
 
-MOST = 3e-3  # residual over the largest term; float32 leaves 1e-5 at 128²
+MOST = 3e-3  # largest residual over the largest term; float32 rounding leaves 1e-5 at 128²
 
 
 def read_states(file: Path, name: str, arrays: Mapping[str, NDArray], settings: Settings) -> Imported:
@@ -27,12 +27,12 @@ def read_states(file: Path, name: str, arrays: Mapping[str, NDArray], settings: 
     if n != first[1].shape[-1]:
         raise UserError(f"{file} holds states of {first[1].shape[-1]}² points, the settings ask for n = {n}")
     f, u = torch.from_numpy(first[1]), torch.from_numpy(second[1])
-    readings = {
+    interpretations = {
         "as the format says": torch.stack([f, u], 1),
         "solution transposed": torch.stack([f, u.mT], 1),
         "channels swapped": torch.stack([u, f], 1),
         "channels swapped, solution transposed": torch.stack([u, f.mT], 1),
     }
     pde = make_pde(name, {**settings, "n": n})
-    states, findings = choose(file, pde, readings, most=MOST)
+    states, findings = choose(file, pde, interpretations, most=MOST)
     return Imported(pde, states, (f"source {first[0]!r}, solution {second[0]!r} on nodes", *findings))

@@ -1,4 +1,4 @@
-"""Navier–Stokes and Burgers states of any file: axes, direction of time and constants, by the residual."""
+"""Navier–Stokes and Burgers states from any file: axes, direction of time and constants, found by the residual."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,25 +7,25 @@ import torch
 from numpy.typing import NDArray
 
 from jensenbench.data.formats.arrays import check_array, check_pair
-from jensenbench.data.formats.conventions import Imported, Settings
-from jensenbench.data.formats.readings import choose
+from jensenbench.data.formats.interface import Imported, Settings
+from jensenbench.data.formats.interpretations import choose
 from jensenbench.plugins.registry import make_pde
 
 VISCOSITIES = (1e-3, 1e-4, 1e-5)  # of the published Navier-Stokes sets
-MOST = 0.1  # residual over the largest term, of published time steppers
-LOOKED_AT = 4  # states: each takes a run of the solver
+MOST = 0.1  # largest residual over the largest term, for published time steppers
+INSPECTED = 4  # states; each needs a run of the solver
 
 
 def read_end_points(file: Path, arrays: Mapping[str, NDArray], settings: Settings) -> Imported:
     """States (N, 2, n, n) of the vorticity at two times, arrays (N, n, n), periodic without the last row and column.
 
     Raises:
-        UserError: the solver doesn't take the one to the other, whichever is first and however the axes lie.
+        UserError: the solver maps neither to the other, for any order of the axes.
     """
     first, last = ((key, check_array(file, key, array, ndim=3)) for key, array in arrays.items())
     check_pair(file, first, last)
     start, end = torch.from_numpy(first[1]), torch.from_numpy(last[1])
-    readings = {
+    interpretations = {
         "as the format says": torch.stack([start, end], 1),
         "axes exchanged": torch.stack([start.mT, end.mT], 1),
         "last state exchanged": torch.stack([start, end.mT], 1),
@@ -33,8 +33,10 @@ def read_end_points(file: Path, arrays: Mapping[str, NDArray], settings: Setting
     }
     fixed = {"n": start.shape[-1], "arm": "end_points", **settings}
     pdes = [make_pde("navier_stokes", {**fixed, "nu": nu}) for nu in _viscosities(settings)]
-    pde = min(pdes, key=lambda pde: float(pde.residual(readings["as the format says"][:LOOKED_AT])["interior"].norm()))
-    states, findings = choose(file, pde, readings, most=MOST, looked_at=LOOKED_AT)
+    pde = min(
+        pdes, key=lambda pde: float(pde.residual(interpretations["as the format says"][:INSPECTED])["interior"].norm())
+    )
+    states, findings = choose(file, pde, interpretations, most=MOST, inspected=INSPECTED)
     constants = f"viscosity {pde.config.nu:g}, times 0 and {pde.config.horizon:g}"
     return Imported(pde, states, (f"vorticity {first[0]!r} and {last[0]!r}: {constants}", *findings))
 
@@ -49,10 +51,10 @@ def read_burgers(file: Path, array: NDArray, settings: Settings) -> Imported:
     times, n = stored.shape[1:]
     fixed = {"n": n, **({} if times == n else {"times": times}), **settings}
     pde = make_pde("burgers", fixed)
-    readings = {"as the format says": stored[:, None], "time reversed": stored.flip(1)[:, None]}
+    interpretations = {"as the format says": stored[:, None], "time reversed": stored.flip(1)[:, None]}
     if times == n:
-        readings["time and space exchanged"] = stored.mT[:, None]
-    states, findings = choose(file, pde, readings, most=1.0)
+        interpretations["time and space exchanged"] = stored.mT[:, None]
+    states, findings = choose(file, pde, interpretations, most=1.0)
     return Imported(pde, states, (f"u(t, x) at {times} times and {n} points", *findings))
 
 

@@ -1,7 +1,7 @@
 """Files of the Fourier neural operator (arXiv 2010.08895): ``.mat`` of versions 5 and 7.3.
 
-Darcy: ``coeff``, ``sol`` (N, n, n) on nodes, the lower value of the coefficient 3 or 4 by vintage. Navier–Stokes:
-``a`` (N, n, n), ``u`` (N, n, n, times) at the times ``t``; read are the start and the last time. Burgers: ``a``, ``u``
+Darcy: ``coeff``, ``sol`` (N, n, n) on nodes, the lower value of the coefficient 3 or 4 by version. Navier–Stokes:
+``a`` (N, n, n), ``u`` (N, n, n, times) at the times ``t``; the start and the last time are read. Burgers: ``a``, ``u``
 (N, n) at the times 0 and 1, or ``output`` (N, times, n).
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from jensenbench.data.formats import darcy
 from jensenbench.data.formats.arrays import Source, check_array, read_mat
-from jensenbench.data.formats.conventions import Imported, Reader, Settings
 from jensenbench.data.formats.evolution import read_burgers, read_end_points
+from jensenbench.data.formats.interface import Imported, Reader, Settings
 from jensenbench.errors import UserError
 
 
@@ -26,14 +26,16 @@ def read_navier_stokes(source: Source, settings: Settings) -> Imported:
     arrays = read_mat(source, ("a", "u", "t"))
     times = check_array(source.path, "t", np.atleast_2d(arrays.pop("t")), ndim=2).ravel()
     if arrays["u"].ndim != 4 or arrays["u"].shape[-1] != len(times):
-        raise UserError(f"{source.path}: 'u' has shape {arrays['u'].shape}, expected (N, n, n, {len(times)}) as 't'")
+        raise UserError(
+            f"{source.path}: 'u' has shape {arrays['u'].shape}, expected (N, n, n, {len(times)}) as 't': check --format"
+        )
     last = int(settings.get("record", len(times) - 1))
     arrays["u"] = arrays["u"][..., last]
     return read_end_points(source.path, arrays, {"horizon": float(times[last]), **settings})
 
 
 def read_profiles(source: Source, settings: Settings) -> Imported:
-    """Burgers states (N, 1, times, n), two times where the file holds no others."""
+    """Burgers states (N, 1, times, n), of two times where the file holds only these."""
     stored = read_mat(source, (), ("a", "u", "output"))
     if "output" in stored:
         return read_burgers(source.path, stored["output"], settings)

@@ -2,7 +2,8 @@
 
 Darcy: ``x`` (N, n, n) bool coefficient, False 0.1, True 1; ``y`` (N, n, n) pressure. Both are sub-sampled
 from a finer grid, so the first row and column lie on the boundary and the last ones do not, and the states
-solve no equation of their own grid: the source term is calibrated, and the residual says little.
+do not solve the discrete equation of their own grid: the source term is calibrated, and the residual is not
+meaningful.
 Burgers: ``output`` (N, times, n) of u(t, x), ``visc`` its viscosity.
 """
 
@@ -12,14 +13,14 @@ import numpy as np
 
 from jensenbench.data.formats import darcy
 from jensenbench.data.formats.arrays import Arrays, Source, check_array, read_mat, read_npz, read_pt
-from jensenbench.data.formats.conventions import Imported, Reader, Settings
 from jensenbench.data.formats.evolution import read_burgers
+from jensenbench.data.formats.interface import Imported, Reader, Settings
 
 LEVELS = (0.1, 1.0)
 
 
 def read_darcy(source: Source, settings: Settings) -> Imported:
-    """Darcy states (N, 2, n, n): coefficient, solution; ``settings`` given by the caller are kept, others found."""
+    """Darcy states (N, 2, n, n), coefficient, solution; given ``settings`` are kept, the others are found."""
     format = darcy.Format(levels=LEVELS, grid="left_closed")
     return darcy.read_states(source.path, _arrays(source, "x", "y"), settings, format)
 

@@ -1,4 +1,4 @@
-"""Readers of other people's data files: one module a format, each with the file's own convention."""
+"""Readers of public data files (DiffusionPDE, FNO, PDEBench, PIDM, CoCoGen, neuraloperator): table and entry point."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from jensenbench.data.formats import cocogen, diffusionpde, fno, neuraloperator, pdebench, pidm
 from jensenbench.data.formats.arrays import Source
-from jensenbench.data.formats.conventions import Imported, Reader
+from jensenbench.data.formats.interface import Imported, Reader
 from jensenbench.errors import UnknownName
 
 FORMATS: Mapping[str, Mapping[str, Reader]] = {
@@ -20,14 +20,14 @@ FORMATS: Mapping[str, Mapping[str, Reader]] = {
 
 
 def read(file: Path, format: str, pde: str, settings: Mapping[str, Any], *, unpickle: bool = False) -> Imported:
-    """States of a foreign file, as float64 fields in the suite's order of channels.
+    """States of a public data file, as float64 fields (N, C, *grid), coefficient first.
 
     Args:
         file: the data file, or one of several that belong together.
         format: one of :data:`FORMATS`.
         pde: module name of the equation.
         settings: settings of the PDE that are known; the others are found from the data.
-        unpickle: let pickled objects in the file run their code.
+        unpickle: trust pickled objects in the file, which can run any code.
 
     Raises:
         UnknownName: no such format, or the format holds no such PDE.

@@ -12,7 +12,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from pdes._modes import evolve
+from pdes._linear_evolution import evolve
 
 DATA = ("discrete", "continuous")
 

@@ -10,8 +10,8 @@ from jensenbench.core.pde import Axis
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import make_pde
 from pdes._kle import expand
-from pdes._least_squares import GENERATORS
 from pdes._neumann import CosineSolver, mean_of_nodes, net_outflow, node_weights
+from pdes._published_pressures import GENERATORS
 from pdes._stencils import face_means, first_difference, second_difference
 
 

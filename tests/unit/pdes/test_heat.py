@@ -13,7 +13,7 @@ from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from pdes._latent import fitted_ratio
+from pdes._parameter_fits import fitted_ratio
 
 
 def make(**options):

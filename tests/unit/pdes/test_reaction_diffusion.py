@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
-from pdes._profiles import PROFILE_NORMALS, sine_profile
+from pdes._sine_profile import PROFILE_NORMALS, sine_profile
 
 DATA = ("discrete", "continuous")
 

@@ -12,8 +12,8 @@ from jensenbench.core.pde import Axis
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import make_pde
-from pdes._cyclic import solve_cyclic
-from pdes._sine import SineSolver
+from pdes._sine_solver import SineSolver
+from pdes._tridiagonal import solve_cyclic
 
 TORSION = 0.0736713532815  # largest value of u with -∇²u = 1 on the unit square, u = 0 on its edge (Saint-Venant)
 PROBLEMS = [
@@ -176,7 +176,7 @@ def test_the_diffusion_solver_names_the_sample_that_it_cannot_solve(monkeypatch)
     state[1, 0, 2, 3] = -0.5
     with pytest.raises(UserError, match=r"sample 1 is not positive .*-0\.5"):
         pde.solve(state)
-    monkeypatch.setattr("pdes._diffusion.MAX_STEPS", 2)
+    monkeypatch.setattr("pdes._elliptic_solver.MAX_STEPS", 2)
     with pytest.raises(UserError, match="sample 0 did not converge in 2 steps"):
         pde.generate(range(3), seed=0)
 

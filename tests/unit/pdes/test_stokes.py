@@ -12,8 +12,8 @@ from jensenbench.core.pde import Axis
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
-from pdes._dirichlet import crank_nicolson
-from pdes._latent import fitted_frequency, fitted_ratio
+from pdes._linear_evolution import crank_nicolson
+from pdes._parameter_fits import fitted_frequency, fitted_ratio
 
 
 def make(**options):

@@ -1,9 +1,15 @@
-"""Residuals as public codes evaluate them; kept to reproduce published results, never used to score.
+"""Residuals as public codes evaluate them: for methods that are guided by them as published, never to score.
 
-DiffusionPDE (arXiv 2406.17763, repository at 1e2bc8b) returns them on the full grid, (b, n, m); Darcy's and
-Burgers' lack the grid spacings and pad with zeros, so true states do not make them vanish. FunDPS (arXiv
-2505.17004, 314f219) cuts the padded margin off and gives Darcy its spacing. PIDM (arXiv 2403.14404, 733aeb0) and
-CoCoGen (arXiv 2312.10527, ea7e135) expand ∇·(K∇p), with one-sided stencils on the edges.
+Codes, by paper and repository:
+
+* DiffusionPDE: arXiv 2406.17763, jhhuangchloe/DiffusionPDE at 1e2bc8b, ``scripts/generate_*.py``. Residuals lie on the
+  full grid, (b, n, m). Darcy's and Burgers' lack the grid spacings and pad with zeros, so that true states do not make
+  them vanish.
+* FunDPS: arXiv 2505.17004, neuraloperator/FunDPS at 314f219, ``generation/pde_residual.py``. It cuts the padded margin
+  off and gives Darcy its spacing.
+* PIDM: arXiv 2403.14404, jhbastek/PhysicsInformedDiffusionModels at 733aeb0, ``src/residuals_darcy.py``.
+* CoCoGen: arXiv 2312.10527, christian-jacobsen/CoCoGen at ea7e135, ``physics/operators.py``. Both expand ∇·(K∇p), with
+  one-sided stencils on the edges.
 """
 
 from collections.abc import Sequence
@@ -16,69 +22,78 @@ from pdes._neumann import corner_wells
 from pdes._stencils import first_difference, laplacian, periodic_first, periodic_second, second_difference
 
 
-def _rows(u: Tensor) -> Tensor:
+def _row_difference(u: Tensor) -> Tensor:
+    """Central difference along the second to last axis without 1/h, zeros outside."""
     padded = torch.nn.functional.pad(u, (0, 0, 1, 1))
     return (padded[:, 2:] - padded[:, :-2]) / 2
 
 
-def _columns(u: Tensor) -> Tensor:
+def _column_difference(u: Tensor) -> Tensor:
+    """Central difference along the last axis without 1/h, zeros outside."""
     padded = torch.nn.functional.pad(u, (1, 1))
     return (padded[..., 2:] - padded[..., :-2]) / 2
 
 
 def darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """∂(a ∂u) + source by repeated central differences without 1/h, zeros outside."""
+    """DiffusionPDE (``generate_darcy.py``): ∂(a ∂u) + source, central differences twice, without 1/h, zeros outside."""
     a, u = state[:, 0], state[:, 1]
-    return {"interior": _columns(a * _columns(u)) + _rows(a * _rows(u)) + pde.config.source}
+    return {
+        "interior": _column_difference(a * _column_difference(u))
+        + _row_difference(a * _row_difference(u))
+        + pde.config.source
+    }
 
 
 def poisson(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """5-point Laplacian - f with h = 1/(n-1), zero on the edge."""
+    """DiffusionPDE (``generate_poisson.py``): 5-point Laplacian - f with h = 1/(n-1), zero on the edge."""
     return {"interior": _five_point(pde, state, 0.0)}
 
 
 def helmholtz(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """As :func:`poisson`, with k²u."""
+    """DiffusionPDE (``generate_helmholtz.py``): as :func:`poisson`, with k²u."""
     return {"interior": _five_point(pde, state, pde.config.k**2)}
 
 
 def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """∂_t u + u ∂_x u - ν ∂_x ∂_x u by central differences without 1/h, zeros outside."""
+    """DiffusionPDE (``generate_burgers.py``): ∂_t u + u ∂_x u - ν ∂_x ∂_x u without 1/h, central, zeros outside."""
     u = state[:, 0]
-    slope = _columns(u)
-    return {"interior": _rows(u) + u * slope - pde.config.nu * _columns(slope)}
+    slope = _column_difference(u)
+    return {"interior": _row_difference(u) + u * slope - pde.config.nu * _column_difference(slope)}
 
 
 def navier_stokes(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """∂_x w + ∂_y w of the last snapshot without 1/h, zero on the edge; a "divergence" that true states do not lack."""
+    """DiffusionPDE (``generate_ns_nonbounded.py``): ∂_x w + ∂_y w of the last snapshot without 1/h, zero on the edge.
+
+    The code calls it a divergence; it does not vanish for true states.
+    """
     w = state[:, -1]
-    return {"interior": torch.nn.functional.pad(_inner(_rows(w) + _columns(w), 1), (1, 1, 1, 1))}
+    return {"interior": torch.nn.functional.pad(_inner(_row_difference(w) + _column_difference(w), 1), (1, 1, 1, 1))}
 
 
 def fundps_darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """∂(a ∂u) + source by central differences applied twice, two points in from the edge."""
+    """FunDPS: ∂(a ∂u) + source by central differences applied twice, without the two outer points at each edge."""
     a, u, (h, k) = state[:, 0], state[:, 1], pde.grid.spacings
-    flow = _columns(a * _columns(u)) / k**2 + _rows(a * _rows(u)) / h**2
+    flow = _column_difference(a * _column_difference(u)) / k**2 + _row_difference(a * _row_difference(u)) / h**2
     return {"interior": _inner(flow, 2) + pde.config.source}
 
 
 def fundps_poisson(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """5-point Laplacian - f at the inner points."""
+    """FunDPS: 5-point Laplacian - f at the inner points."""
     return {"interior": _inner(_five_point(pde, state, 0.0), 1)}
 
 
 def fundps_helmholtz(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """As :func:`fundps_poisson`, with k²u."""
+    """FunDPS: as :func:`fundps_poisson`, with k²u."""
     return {"interior": _inner(_five_point(pde, state, pde.config.k**2), 1)}
 
 
 def fundps_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """DiffusionPDE's, without grid spacings, two points in from the edge."""
+    """FunDPS: as DiffusionPDE, without grid spacings and without the two outer points at each edge."""
     return {"interior": _inner(burgers(pde, state)["interior"], 2)}
 
 
 def fundps_navier_stokes(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """DiffusionPDE's, at the inner points."""
+    """FunDPS: as DiffusionPDE, at the inner points."""
     return {"interior": _inner(navier_stokes(pde, state)["interior"], 1)}
 
 
@@ -93,15 +108,16 @@ def _five_point(pde: PDE, state: Tensor, shift: float) -> Tensor:
 
 
 def pidm(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """The three channels (b, n, n) of PIDM: equation, outward slope of p on the edges of either axis, zero elsewhere.
+    """PIDM (``ResidualsDarcy``): the equation, and the outward slope of p on the edges of either axis, zero elsewhere.
 
-    The code's reversed second axis changes no value: its derivatives enter in pairs or along the outward normal.
+    Three channels (b, n, n). The code reverses the second axis, which changes no value: its derivatives enter in pairs
+    or along the outward normal.
     """
     return _pidm(pde, state, pde.grid.spacings)
 
 
 def pidm_pixel_centres(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """As :func:`pidm` with the spacing 1/n of cells."""
+    """PIDM: as :func:`pidm` with the spacing 1/n of cells."""
     return _pidm(pde, state, cell_spacings(pde))
 
 
@@ -113,12 +129,12 @@ def _pidm(pde: PDE, state: Tensor, spacings: Sequence[float]) -> dict[str, Tenso
 
 
 def cocogen_darcy(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """CoCoGen's ∇·(K∇p) + f at every node with the spacing 1/n that its configuration sets."""
+    """CoCoGen (``DarcyFlow``): ∇·(K∇p) + f at every node with the spacing 1/n that its configuration sets."""
     return _cocogen_darcy(pde, state, cell_spacings(pde))
 
 
 def cocogen_darcy_nodal(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """As :func:`cocogen_darcy` with the nodes' own spacing."""
+    """CoCoGen: as :func:`cocogen_darcy` with the nodes' own spacing."""
     return _cocogen_darcy(pde, state, pde.grid.spacings)
 
 
@@ -127,9 +143,9 @@ def _cocogen_darcy(pde: PDE, state: Tensor, spacings: Sequence[float]) -> dict[s
 
 
 def cocogen_velocity(k: Tensor, p: Tensor, spacings: Sequence[float]) -> Tensor:
-    """-K ∂p along either axis, (b, 2, n, m), by central differences; zero on the two edges that an axis ends at.
+    """CoCoGen: velocity -K ∂p along either axis, (b, 2, n, m), by central differences; zero on the edges normal to it.
 
-    CoCoGen's files hold it of the stored arrays: p lies transposed against K there.
+    CoCoGen's files hold the velocity of the stored arrays, where p is transposed against K.
     """
     velocity = torch.zeros(len(p), 2, *p.shape[1:]).to(p)
     velocity[:, 0, 1:-1] = -k[:, 1:-1] * (p[:, 2:] - p[:, :-2]) / (2 * spacings[0])
@@ -138,7 +154,10 @@ def cocogen_velocity(k: Tensor, p: Tensor, spacings: Sequence[float]) -> Tensor:
 
 
 def cocogen_burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """CoCoGen's ∂_t u + u ∂_x u - ν ∂_xx u at every point, periodic in x, one-sided at the ends of t."""
+    """CoCoGen (``ViscousBurgers``): ∂_t u + u ∂_x u - ν ∂_xx u at all points, periodic in x.
+
+    One-sided differences at the first and the last time.
+    """
     u, (dt, dx) = state[:, 0], pde.grid.spacings
     spatial = u * periodic_first(u, dx) - pde.config.nu * periodic_second(u, dx)
     return {"interior": first_difference(u, -2, dt) + spatial}
@@ -149,7 +168,7 @@ def _wells(pde: PDE, kind: AxisKind) -> Tensor:
 
 
 def cell_spacings(pde: PDE) -> tuple[float, ...]:
-    """h = L/n, which codes use that take nodes for pixel centres."""
+    """h = L/n, the spacing of codes that treat nodes as pixel centres."""
     return tuple(axis.extent / axis.n for axis in pde.grid.axes)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jensenbench.core.pde import Axis
-from pdes import _diffusion
+from pdes import _elliptic_solver
 from pdes._neumann import corner_wells, node_weights
 
 N = 32
@@ -30,20 +30,20 @@ def _inflow():
 
 def _solve(a, kind):
     if kind == "closed":
-        return _diffusion.solve_closed(a, _inflow(), Axis("x", N), "arithmetic")
-    return _diffusion.solve_diffusion(a, 1.0, Axis("x", N, kind=kind), "arithmetic")
+        return _elliptic_solver.solve_closed(a, _inflow(), Axis("x", N), "arithmetic")
+    return _elliptic_solver.solve_diffusion(a, 1.0, Axis("x", N, kind=kind), "arithmetic")
 
 
 @pytest.mark.parametrize("kind", ["node", "cell", "closed"])
 def test_steps_do_not_grow_with_the_contrast_of_smooth_coefficients(kind, monkeypatch):
-    monkeypatch.setattr(_diffusion, "MAX_STEPS", 80)
+    monkeypatch.setattr(_elliptic_solver, "MAX_STEPS", 80)
     for contrast in (1.0, 1e1, 1e3, 1e5):
         assert _solve(_smooth(contrast), kind).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", ["node", "cell"])
 def test_steps_at_jumps_are_those_of_their_contrast(kind, monkeypatch):
-    monkeypatch.setattr(_diffusion, "MAX_STEPS", 50)
+    monkeypatch.setattr(_elliptic_solver, "MAX_STEPS", 50)
     assert _solve(_two_valued(4.0), kind).isfinite().all()
 
 

@@ -1,7 +1,7 @@
-"""Pressures as the public generators of PIDM and CoCoGen solve for them: overdetermined systems, least squares.
+"""Darcy pressures as the public generators of PIDM and CoCoGen compute them: overdetermined systems, least squares.
 
 -∇·(K∇p) = f, no flux, ∫p = 0, with the expanded (not conservative) divergence on the nodes of a square; the system
-is inconsistent, so no row holds exactly. K and f of one sample are (n, n) float64.
+is inconsistent, so that no equation holds exactly. K and f of one sample are (n, n) float64.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Sparse = Any  # a csr_array; scipy's stubs do not know that it has a shape
 
 @dataclass(frozen=True)
 class System:
-    """Rows of an overdetermined linear system for a nodal field (n, n), row-major; all but the first n² ask for 0."""
+    """Overdetermined linear system for a nodal field (n, n), row-major; right-hand side 0 but for the first n² rows."""
 
     matrix: Sparse
     f: Tensor
@@ -34,7 +34,7 @@ class System:
         return np.concatenate([self.f.numpy().ravel(), np.zeros(self.matrix.shape[0] - self.matrix.shape[1])])
 
     def solve(self) -> Tensor:
-        """Least squares, from the augmented system of residual and field, scaled for accuracy."""
+        """Least-squares solution (n, n), from the augmented system of residual and field, scaled for accuracy."""
         count, unknowns = self.matrix.shape
         scale = 1 / len(self.f)  # about the smallest singular value, that of the mean's row
         identity = scale * sparse.eye_array(count)
@@ -44,7 +44,11 @@ class System:
 
 
 def pidm(k: Tensor, f: Tensor) -> System:
-    """The equation with one-sided stencils, n·∇p = 0 on each edge, trapezoidal mean (arXiv 2403.14404)."""
+    """PIDM's system: the equation with one-sided stencils, n·∇p = 0 on each edge, trapezoidal mean.
+
+    Source: arXiv 2403.14404, repository jhbastek/PhysicsInformedDiffusionModels at 733aeb0,
+    ``src/darcy_data_generation.py``.
+    """
     n, h = len(k), 1 / (len(k) - 1)
     first, second = _matrix(first_difference, n, h), _matrix(second_difference, n, h)
     slopes = [_along(axis, first)[_edge(n, axis, end)] for axis in (0, 1) for end in (0, -1)]
@@ -53,10 +57,11 @@ def pidm(k: Tensor, f: Tensor) -> System:
 
 
 def cocogen(k: Tensor, f: Tensor) -> System:
-    """The equation with mirrored neighbours at the walls, and an "integral" (arXiv 2312.10527).
+    """CoCoGen's system: the equation with mirrored neighbours at the walls, and an integral of p.
 
-    Flaws of the code, kept: what it stores as p is transposed with respect to K, and the integral's weights are
-    trapezoidal along one axis only.
+    Source: arXiv 2312.10527, repository christian-jacobsen/CoCoGen at ea7e135,
+    ``data_generation/darcy_flow/generate_darcy.py``. Two flaws of that code are kept: what it stores as p is
+    transposed with respect to K, and the weights of the integral are trapezoidal along one axis only.
     """
     n, h = len(k), 1 / (len(k) - 1)
     inner = np.arange(n)[:, None] % (n - 1) > 0

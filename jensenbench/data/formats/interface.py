@@ -1,4 +1,4 @@
-"""What every reader takes and returns."""
+"""Types that all readers of data files share: what a reader takes and what it returns."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,13 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Imported:
-    """States (N, C, *grid) float64 of a foreign file, the PDE with calibrated settings, and what was found.
+    """What a reader returns.
 
-    ``files`` are all that were read where there are several.
+    Attributes:
+        pde: the equation, with the settings that were given or calibrated.
+        states: (N, C, *grid) float64.
+        findings: lines that say how the file was interpreted.
+        files: all files that were read, where there are several.
     """
 
     pde: PDE

@@ -1,4 +1,4 @@
-"""Fast direct solution of the 5-point Helmholtz problem by sine transforms."""
+"""Fast direct solver of the 5-point Poisson and Helmholtz equations with zero Dirichlet values, by sine transforms."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from jensenbench.core.pde import Axis
 
 
 class SineSolver:
-    """Solves L u + shift u = f for inner values (b, n-2, n-2), L the 5-point Laplacian, u = 0 on the edge.
+    """Solves L u + shift u = f for inner values f, u (b, n-2, n-2), L the 5-point Laplacian, u = 0 on the edge.
 
     The transforms are dense products: batched, differentiable, on any device, and on grids up to 128² no
     slower than FFTs, whose length 2(n-1) often has a large prime factor.
@@ -28,5 +28,5 @@ class SineSolver:
 
 
 def with_zero_edge(inner: Tensor) -> Tensor:
-    """(b, n-2, n-2) inner values as (b, n, n) fields that vanish on the edge."""
+    """Fields (b, n, n) that vanish on the edge from inner values (b, n-2, n-2)."""
     return torch.nn.functional.pad(inner, (1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Batched solution of -∇·(a∇u) = f on a square of nodes or cells, u = 0 or no flux on the edge, differentiable in a."""
+"""Batched conjugate gradients for -∇·(a∇u) = f on a square, zero Dirichlet values or no flux, differentiable in a."""
 
 from collections.abc import Callable, Sequence
 from math import pi
@@ -10,26 +10,26 @@ from torch import Tensor
 from jensenbench.core.pde import Axis
 from jensenbench.errors import UserError
 from pdes._neumann import CosineSolver, mean_of_nodes, net_outflow
-from pdes._sine import SineSolver, with_zero_edge
+from pdes._sine_solver import SineSolver, with_zero_edge
 from pdes._stencils import divergence_of_flux, face_means, face_values
 
-POINTS = 2**16  # of all samples in a sweep on a CPU: the vectors stay in its cache
+POINTS = 2**16  # of all samples solved together on a CPU, so that the vectors stay in its cache
 TOLERANCE = 1e-14  # of the residual in the norm, over that of the right-hand side
 MAX_STEPS = 2000
-STEP = 0.45  # of log a between neighbours over its whole range: below, the coefficient counts as smooth
+STEP = 0.45  # largest change of log a between neighbours, over its range, of a coefficient that counts as smooth
 
 Linear = Callable[[Tensor], Tensor]
 
 
 class Operator(Protocol):
-    """A symmetric operator A(a), positive on its range, with a solver of nearly the same equation."""
+    """A symmetric operator A(a), positive definite on its range, with a preconditioner for a = 1."""
 
     def at(self, a: Tensor) -> Linear:
         """x -> A(a) x for nodal coefficients (b, n, n)."""
         ...
 
     def unknowns(self, a: Tensor) -> Tensor:
-        """The coefficients where the unknowns are."""
+        """The coefficients at the points of the unknowns."""
         ...
 
     def precondition(self, r: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Dirichlet:
 
 
 class DirichletCells:
-    """-∇·(a∇·) at all cell centres of fields that vanish on the edge, half a spacing outside: ghost cells of -u."""
+    """-∇·(a∇·) at all cell centres of fields that vanish on the edge, half a spacing outside; ghost cells hold -u."""
 
     def __init__(self, axis: Axis, faces: str):
         self._spacings, self._faces = [axis.spacing] * 2, faces
@@ -77,7 +77,7 @@ class DirichletCells:
 
 
 class NoFlux:
-    """Net outflow of the control volume of every node, edges closed; determined up to a constant."""
+    """Net outflow from the control volume of each node, no flux through the edges; u is determined up to a constant."""
 
     def __init__(self, axis: Axis, faces: str):
         self._faces, self._solver = faces, CosineSolver(axis)
@@ -103,7 +103,7 @@ def _cell_faces(a: Tensor, faces: str) -> tuple[Tensor, Tensor]:
 
 
 def _outflow(face: tuple[Tensor, Tensor], spacings: Sequence[float]) -> Linear:
-    """As -:func:`divergence_of_flux`, to be applied often: sign and spacings are in the faces."""
+    """Minus :func:`divergence_of_flux`, for repeated use: sign and spacings are multiplied into the face values."""
     rows, columns = (-values / h**2 for values, h in zip(face, spacings, strict=True))
 
     def apply(u: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ class _Solve(torch.autograd.Function):
 def conjugate_gradients(a: Tensor, rhs: Tensor, operator: Operator, first: int = 0) -> Tensor:
     """x with A(a) x = rhs, both (b, n, m), preconditioned.
 
-    Rows that have converged stand still, so that a row's result does not depend on its neighbours. Residuals of closed
-    systems stay orthogonal to the constants, where a scaled preconditioner is positive as well.
-    ``first`` is the number of row 0 in error messages.
+    Batch elements that have converged do not change any more, so that no result depends on the other elements. Without
+    flux, residuals stay orthogonal to the constants, where a scaled preconditioner is positive definite as well.
+    ``first`` is the sample number of batch element 0 in error messages.
     """
     apply, precondition = operator.at(a), preconditioner(a, operator)
     x, r = torch.zeros_like(rhs), rhs.clone()
@@ -194,12 +194,12 @@ def conjugate_gradients(a: Tensor, rhs: Tensor, operator: Operator, first: int =
     row = int(active.flatten().nonzero()[0])
     raise UserError(
         f"diffusion solver: sample {first + row} did not converge in {MAX_STEPS} steps "
-        f"(coefficient {float(a[row].min()):.3g} to {float(a[row].max()):.3g}); reduce its contrast or drop it"
+        f"(coefficient {float(a[row].min()):.3g} to {float(a[row].max()):.3g}); reduce its contrast or drop the sample"
     )
 
 
 def preconditioner(a: Tensor, operator: Operator) -> Linear:
-    """r -> D⁻¹ A(1)⁻¹ D⁻¹ r, D² = a in rows whose coefficient is smooth, a constant in those where it jumps.
+    """r -> D⁻¹ A(1)⁻¹ D⁻¹ r, D² = a for batch elements with a smooth coefficient, a constant for those with jumps.
 
     D A(1) D differs from A(a) by a potential, Δ√a/√a, whatever the contrast (Concus and Golub, SIAM J. Numer. Anal.
     10, 1103, 1973); at a jump that potential grows with the grid, while the contrast does not.
@@ -214,7 +214,7 @@ def preconditioner(a: Tensor, operator: Operator) -> Linear:
 
 
 def _with_odd_ghosts(x: Tensor) -> Tensor:
-    """(b, n, n) as (b, n + 2, n + 2), minus the outer values around."""
+    """(b, n, n) extended to (b, n + 2, n + 2) by ghost cells that hold minus the outer values."""
     rows = torch.cat([-x[:, :1], x, -x[:, -1:]], 1)
     return torch.cat([-rows[..., :1], rows, -rows[..., -1:]], -1)
 

@@ -1,7 +1,8 @@
-"""Initial values, boundary values and balances of mass as PCFM's public code states them (arXiv 2506.04171, eb9266c).
+"""Hard constraints of PCFM as its public code states them: initial values, boundary values, balances of mass.
 
-Fields are (b, *points, times), residuals (b, m). The states of its data do not meet all of them: the time quadrature
-of a flux is not that of the scheme that made the data, which also weighs the end points differently.
+Source: arXiv 2506.04171, repository cpfpengfei/PCFM at eb9266c, ``pcfm/constraints.py``. Fields are (b, *points,
+times), residuals (b, m). The states of its own data do not meet all of them: the quadrature of a flux in time is not
+that of the scheme that made the data, and it weighs the end points differently.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,16 +20,16 @@ from jensenbench.errors import UnknownName
 
 @dataclass(frozen=True)
 class Balances:
-    """What the published constraints of its problems are made of.
+    """Parameters of the published constraints.
 
     Attributes:
-        initial: (*points, times), whose values at t = 0 are prescribed.
-        spacings: of the points' axes.
-        dt: between times.
-        rho, nu: reaction and diffusion of the reaction-diffusion problem.
+        initial: (*points, times) field whose values at t = 0 are prescribed.
+        spacings: grid spacings of the points.
+        dt: time step.
+        rho, nu: reaction rate and diffusivity of the reaction-diffusion problem; published: 0.01 and 0.005.
         left: prescribed value at the left end of Burgers' equation.
-        start: first time at which its boundary values are prescribed.
-        steps: of Godunov's scheme that are prescribed, from t = 0.
+        start: index of the first time at which boundary values are prescribed.
+        steps: number of Godunov steps that are prescribed, from t = 0.
     """
 
     initial: Tensor
@@ -41,42 +42,43 @@ class Balances:
     steps: int = 5
 
     def constraint(self, name: str) -> Implicit:
-        """One of the published constraints, a key of `PARTS`, of fields (b, 1, *points, times)."""
+        """The published constraint ``name``, a key of `PARTS`, on fields (b, 1, *points, times)."""
         if name not in PARTS:
             raise UnknownName("published constraint", name, PARTS)
         parts = PARTS[name]
         return Implicit(name, lambda fields: torch.cat([part(self, fields[:, 0]) for part in parts], 1))
 
     def initial_values(self, u: Tensor) -> Tensor:
+        """u(0) minus the prescribed initial values."""
         return (u[..., 0] - self.initial[..., 0].to(u)).flatten(1)
 
     def mass(self, u: Tensor) -> Tensor:
-        """(b, times): the sum over the points times their spacings."""
+        """(b, times): the sum over the points times the cell volume."""
         return u.flatten(1, -2).sum(1) * prod(self.spacings)
 
-    def kept_mass(self, u: Tensor) -> Tensor:
-        """Mass less that at t = 0, later times."""
+    def mass_change(self, u: Tensor) -> Tensor:
+        """Mass minus its value at t = 0, at all later times; zero where mass is a conserved quantity."""
         return _change(self.mass(u))[:, 1:]
 
     def reacting_mass(self, u: Tensor) -> Tensor:
-        """The same less the integrals of rho u (1 - u) and of the diffusive flux at both ends, all times."""
+        """Mass minus its value at t = 0, the integrated reaction rho u (1 - u) and the diffusive inflow, all times."""
         (dx,) = self.spacings
         reaction = self.rho * self.mass(u * (1 - u))
         flux = -self.nu * (_slope(u, dx) + _slope(u.flip(1), dx))
         return _change(self.mass(u)) - self._integral(reaction + flux)
 
     def convected_mass(self, u: Tensor) -> Tensor:
-        """Mass less that at t = 0, plus the integral of the flux u²/2 out of both ends, all times."""
+        """Mass minus its value at t = 0, plus the time integral of the outflow u²/2 at both ends, all times."""
         outflow = (u[:, -1].square() - u[:, 0].square()) / 2
         return _change(self.mass(u)) + self._integral(outflow)
 
     def ends(self, u: Tensor) -> Tensor:
-        """Left value prescribed, no gradient on the right."""
+        """Departures from the prescribed left value and from a zero gradient on the right."""
         later = u[..., self.start :]
         return torch.cat([later[:, 0] - self.left, later[:, -1] - later[:, -2]], 1)
 
     def first_steps(self, u: Tensor) -> Tensor:
-        """Godunov steps of inviscid Burgers at the inner points."""
+        """Defects of the first Godunov steps of the inviscid Burgers equation at the inner points."""
         (dx,) = self.spacings
         flux = published_flux(u[:, :-1], u[:, 1:])
         step = u[:, 1:-1, 1:] - u[:, 1:-1, :-1] + self.dt / dx * flux.diff(dim=1)[..., :-1]
@@ -90,8 +92,8 @@ class Balances:
 
 PARTS: Mapping[str, tuple[Callable[[Balances, Tensor], Tensor], ...]] = {
     "initial": (Balances.initial_values,),
-    "heat_mass": (Balances.kept_mass,),
-    "heat_full": (Balances.initial_values, Balances.kept_mass),
+    "heat_mass": (Balances.mass_change,),
+    "heat_full": (Balances.initial_values, Balances.mass_change),
     "rd_mass": (Balances.reacting_mass,),
     "rd_full": (Balances.initial_values, lambda self, u: self.reacting_mass(u)[:, 1:]),
     "burgers_bc": (Balances.ends,),
@@ -103,17 +105,20 @@ PARTS: Mapping[str, tuple[Callable[[Balances, Tensor], Tensor], ...]] = {
 
 
 def burgers(pde: PDE, state: Tensor) -> dict[str, Tensor]:
-    """All of its Godunov steps (b, times - 1, points - 2) as changes of u, and its balance of mass, of u(t, x)."""
+    """PCFM's residual of inviscid Burgers states u(t, x): ``interior`` (b, times - 1, points - 2) and ``mass``.
+
+    ``interior`` holds the defects of all Godunov steps, in the unit of u.
+    """
     u, (dt, dx) = state[:, 0].mT, pde.grid.spacings
-    made = Balances(u[0], (dx,), dt, steps=u.shape[-1] - 1)
-    interior = made.first_steps(u).reshape(len(u), u.shape[-1] - 1, -1)
-    return {"interior": interior, "mass": made.convected_mass(u)}
+    balances = Balances(u[0], (dx,), dt, steps=u.shape[-1] - 1)
+    interior = balances.first_steps(u).reshape(len(u), u.shape[-1] - 1, -1)
+    return {"interior": interior, "mass": balances.convected_mass(u)}
 
 
 def published_flux(left: Tensor, right: Tensor) -> Tensor:
-    """Flux of u²/2 between two states: of the upwind one at a shock, else the smaller.
+    """PCFM's numerical flux of u²/2 between two states: that of the upwind state at a shock, else the smaller one.
 
-    Not Godunov's where left < 0 < right, whose flux is 0: the fan that stands there has u = 0 in it.
+    It differs from Godunov's where left < 0 < right: there Godunov's flux is 0, since u = 0 inside the rarefaction.
     """
     here, there = left.square() / 2, right.square() / 2
     shock = torch.where(left + right > 0, here, there)

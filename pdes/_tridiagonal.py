@@ -1,18 +1,18 @@
-"""Batched periodic tridiagonal systems."""
+"""Batched periodic tridiagonal solver by cyclic reduction."""
 
 from math import ceil, log2
 
 import torch
 from torch import Tensor
 
-SPARE = 4  # extra doublings where n is no power of two and couplings fade instead of closing on themselves
+SPARE = 4  # extra doublings where n is no power of two: the couplings then decay instead of vanishing
 
 
 def solve_cyclic(lower: Tensor, diagonal: Tensor, upper: Tensor, rhs: Tensor) -> Tensor:
     """x (b, n) with lower_i x_{i-1} + diagonal_i x_i + upper_i x_{i+1} = rhs_i, indices modulo n.
 
-    Cyclic reduction of all rows at once (Hockney & Jesshope, Parallel Computers, 1981): each doubling
-    replaces the neighbours at distance s by those at 2s. Meant for dominant diagonals; no pivoting.
+    Parallel cyclic reduction (Hockney & Jesshope, Parallel Computers, 1981): each doubling replaces the neighbours
+    at distance s by those at 2s. No pivoting: meant for diagonally dominant systems. All arguments are (b, n).
     """
     n = rhs.shape[-1]
     for level in range(ceil(log2(n)) + SPARE):
