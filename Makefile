@@ -3,7 +3,7 @@
 # make test                       the fast tests
 # make test-slow                  the tests that take longer: whole runs, kills, restarts
 # make slurm-test                 the workflow on a Slurm of its own on this machine (Debian, root)
-# make lint                       ruff, pyright, snakefmt, snakemake --lint
+# make lint                       ruff, pyright, import contracts, snakefmt, snakemake --lint
 # make clean                      remove .venv, logs and all results but the published ones
 #
 # Each target makes the virtual environment .venv first when there is none.
@@ -48,6 +48,7 @@ lint: $(VENV)/.installed-dev
 	@echo "ruff check" && $(VENV)/bin/ruff check .
 	@echo "ruff format" && $(VENV)/bin/ruff format --check .
 	@echo "pyright" && $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+	@echo "import contracts" && $(VENV)/bin/lint-imports --no-cache
 	@echo "snakefmt" && $(VENV)/bin/snakefmt --check Snakefile workflow
 	@echo "snakemake --lint" && PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --lint
 
