@@ -224,8 +224,8 @@ def require_compatible(constraints: Sequence[Constraint], shape: Sequence[int]) 
             worst = int(left.amax(1).argmax())
             raise UserError(
                 f"constraints {names} contradict each other: the nearest fields to all of them still violate "
-                f"{constraint.name!r} by {float(left.max()):.3g} in batch element {worst}; correct its values or drop one "
-                "of them"
+                f"{constraint.name!r} by {float(left.max()):.3g} in batch element {worst}; "
+                "correct its values or drop one of them"
             )
 
 

@@ -219,7 +219,7 @@ class PDE(ABC):
         """
         if self.data != "discrete":
             raise UserError(
-                f"{self.label}: states of {self.data} data cannot be computed from their coefficient; use data: discrete"
+                f"{self.label}: {self.data} data cannot be computed from their coefficient; use data: discrete"
             )
         return self._resimulated(state, indices, seed)
 

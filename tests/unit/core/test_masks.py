@@ -185,6 +185,6 @@ def test_tasks_that_an_equation_does_not_have_are_refused_by_name():
         find_task("mass", noise_std=0.1)
     with pytest.raises(UserError, match="did you mean 'initial'"):
         Task("x", region="initia")
-    with pytest.raises(UserError, match="use discrete"):
+    with pytest.raises(UserError, match="use data: discrete"):
         continuous = make_pde("stefan", {"n": 8, "data": "continuous"})
         continuous.resimulate(continuous.generate([0], seed=0), [1], seed=0)
