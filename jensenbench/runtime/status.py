@@ -1,4 +1,4 @@
-"""What a plug-in's exception means: a status of the results schema and a reason."""
+"""Run status and reason for an exception raised by a method or PDE."""
 
 import traceback
 
@@ -8,9 +8,10 @@ from jensenbench.errors import BudgetExceeded, Diverged, UserError
 
 
 def status_of(error: Exception) -> tuple[str, str]:
-    """Status and reason of what a plug-in raised; a user's mistake is raised again.
+    """Status (one of the results schema) and reason of a run that raised ``error``.
 
-    The traceback of a plug-in's own mistake goes to the log.
+    A UserError other than Diverged is a mistake of the user and is raised again. Other exceptions are failures of the
+    plug-in: their traceback goes to the log.
     """
     if isinstance(error, Diverged):
         return "diverged", str(error)
