@@ -10,8 +10,8 @@ from jensenbench.errors import BudgetExceeded, Diverged, UserError
 def status_of(error: Exception) -> tuple[str, str]:
     """Status (one of the results schema) and reason of a run that raised ``error``.
 
-    A UserError other than Diverged is a mistake of the user and is raised again. Other exceptions are failures of the
-    plug-in: their traceback goes to the log.
+    A UserError that is no divergence is a mistake of the user and is raised again. The traceback of a failure of the
+    plug-in itself goes to the log.
     """
     if isinstance(error, Diverged):
         return "diverged", str(error)
