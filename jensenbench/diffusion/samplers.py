@@ -147,7 +147,7 @@ class AncestralRule:
         return mean + self._at["std"][t] * xi if t else mean
 
     def noised(self, x0: Tensor, steps: int, noise: Noise) -> Tensor:
-        """Draw from q(x | x0) (eq. 4) at the level that the sampler reaches after ``steps`` steps; x0 after the last."""
+        """Draw from q(x | x0) (eq. 4) at the level reached after ``steps`` steps of the sampler; x0 after the last."""
         bar = [1.0, *self._bar][len(self._bar) - steps]
         return bar**0.5 * x0 + (1 - bar) ** 0.5 * noise(x0.shape[1:])
 

@@ -146,7 +146,7 @@ class Ancestral:
         return self.betas * (1 - self.previous) / (1 - self.alphas_bar)
 
     def coefficients(self) -> dict[str, list[float]]:
-        """For each t: x0 = recip x - recip_m1 eps; x_{t-1} has mean mean_x0 x0 + mean_x x and a std not used at t = 0."""
+        """For each t: x0 = recip x - recip_m1 eps; x_{t-1} has mean mean_x0 x0 + mean_x x; std, not used at t = 0."""
         bar, previous, beta = self.alphas_bar, self.previous, self.betas
         variance = beta if self.wide else self.posterior_variance
         values = {
