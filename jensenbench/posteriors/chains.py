@@ -159,7 +159,7 @@ class Chains:
         return values.unflatten(0, (self.settings.chains, self.settings.levels))
 
     def functionals(self, point: Point) -> Tensor:
-        """Data potential, and means of every field over 4 × 4 blocks in units of its std: (b, F) functionals of states."""
+        """Data potential, and means of every field over 4 × 4 blocks in units of its std: (b, F) of states."""
         blocks = adaptive_avg_pool2d(self._scaled(point.fields), BLOCKS).flatten(1)
         return torch.cat([point.potential[:, None], blocks], 1)
 

@@ -57,7 +57,7 @@ def split(traces: Tensor) -> Tensor:
 
 
 def rank_normalised(chains: Tensor) -> Tensor:
-    """Normal scores Φ⁻¹((r - 3/8)/(S + 1/4)) of ranks r among all S draws of each functional; ties get their mean rank."""
+    """Normal scores Φ⁻¹((r - 3/8)/(S + 1/4)) of ranks r among all S draws of each functional; ties get the mean."""
     flat = chains.flatten(0, 1).numpy()
     ranks = np.asarray(stats.rankdata(flat, axis=0))
     return torch.from_numpy(ndtri((ranks - 0.375) / (len(flat) + 0.25))).reshape(chains.shape)

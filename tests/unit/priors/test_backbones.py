@@ -1,4 +1,4 @@
-"""Backbones: shapes, dtypes, seeds, silence at the start, independent rows, resolution, parameter counts, refusals."""
+"""Backbones: shapes, dtypes, seeds, zero output at the start, independent rows, resolution, parameter counts, refusals."""
 
 import dataclasses
 import itertools
