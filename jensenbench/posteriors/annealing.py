@@ -6,13 +6,13 @@ from torch import Tensor
 from jensenbench.errors import UserError
 from jensenbench.posteriors.target import Point
 
-COLDEST = 1e-3  # first factor of the data potential
+WEAKEST = 1e-3  # factor of the data potential at the start
 FEWEST = 0.5  # share of effective chains below which they are resampled
 
 
-def temperature(share: float) -> float:
+def inverse_temperature(share: float) -> float:
     """Factor of the data potential after a share of the annealing in [0, 1]: grows geometrically to one."""
-    return COLDEST ** max(0.0, 1 - share)
+    return WEAKEST ** max(0.0, 1 - share)
 
 
 def reweigh(point: Point, weights: Tensor, rise: float, uniform: float) -> tuple[Point, Tensor]:

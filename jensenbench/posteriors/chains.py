@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.numerics.random import generator_of
-from jensenbench.posteriors.annealing import reweigh, temperature
+from jensenbench.posteriors.annealing import inverse_temperature, reweigh
 from jensenbench.posteriors.kernel import Reference, step
 from jensenbench.posteriors.likelihood_informed import informed, refitted
 from jensenbench.posteriors.replica_exchange import exchange, ladder
@@ -77,9 +77,9 @@ class ChainSettings:
         """Number of states of a step: all levels of all chains."""
         return self.chains * self.levels
 
-    def temperature(self, done: int) -> float:
+    def inverse_temperature(self, done: int) -> float:
         """Factor of the data potential at a step, at the first level."""
-        return temperature(done / (ANNEALED * self.warmup))
+        return inverse_temperature(done / (ANNEALED * self.warmup))
 
     def is_snapshot(self, recorded: int) -> bool:
         """Whether the states after ``recorded`` steps beyond the warm-up are stored."""
@@ -128,29 +128,29 @@ class Chains:
         state, settings = self.state, self.settings
         warm = state.done < settings.warmup
         noise, uniform = self._random(state.done)
-        heat = settings.temperature(state.done)
+        tempering = settings.inverse_temperature(state.done)
         state.point, ratio = step(
             state.point, self._evaluate, state.reference.repeated(settings.chains), state.beta.repeat(settings.chains),
             noise, uniform[1 : 1 + settings.batch], drift=settings.sampler == "mala",
-            temperature=heat * self._factors.repeat(settings.chains),
+            inverse_temperature=tempering * self._factors.repeat(settings.chains),
         )  # fmt: skip
         state.done += 1
-        swapped = self._exchange(heat, uniform)
+        swapped = self._exchange(tempering, uniform)
         acceptance = self._by_level(ratio).mean(0)
         if warm:
             self._adapt(acceptance)
         else:
             self._record(float(acceptance[0]), swapped)
 
-    def _exchange(self, heat: float, uniform: Tensor) -> Tensor:
+    def _exchange(self, tempering: float, uniform: Tensor) -> Tensor:
         """Move states between chains: exchanges between levels, else resampling of the chains while they anneal."""
         state, settings = self.state, self.settings
         if settings.levels > 1:
             fresh = self._by_level(uniform[1 + settings.batch :])
-            state.point, swapped = exchange(state.point, heat * self._factors, fresh, state.done % 2)
+            state.point, swapped = exchange(state.point, tempering * self._factors, fresh, state.done % 2)
             return swapped
-        if heat < 1:
-            rise = settings.temperature(state.done) - heat
+        if tempering < 1:
+            rise = settings.inverse_temperature(state.done) - tempering
             state.point, state.weights = reweigh(state.point, state.weights, rise, float(uniform[0]))
         return state.swapped.new_zeros(0)
 

@@ -60,7 +60,7 @@ def step(
     uniform: Tensor,
     *,
     drift: bool,
-    temperature: Tensor = ONE,
+    inverse_temperature: Tensor = ONE,
 ) -> tuple[Point, Tensor]:
     """Next state of every chain, and its acceptance probability (b,).
 
@@ -78,15 +78,15 @@ def step(
         reference: one per batch element, or one for all.
         beta: size of the step, (b,) or one for all.
         noise, uniform: ξ (b, k) standard normal, and (b,) uniform on [0, 1].
-        temperature: factor of Φ, (b,) or one for all; 1 for the posterior.
+        inverse_temperature: factor of Φ, (b,) or one for all; 1 for the posterior.
     """
-    size, heat = beta.reshape(-1, 1), temperature.reshape(-1, 1)
+    size, tempering = beta.reshape(-1, 1), inverse_temperature.reshape(-1, 1)
     rho = (1 - size**2).sqrt()
 
     def drifted(w: Tensor, point: Point) -> Tensor:
         if not drift:
             return rho * w
-        slope = reference.scale(heat * point.gradient + point.z) - w
+        slope = reference.scale(tempering * point.gradient + point.z) - w
         return rho * w - (1 - rho) * slope
 
     # Propose w'.
@@ -97,16 +97,16 @@ def step(
     # Acceptance probability: ratio of the densities times that of the proposals back and forth.
     back = drifted(proposed, there)
     forward_cost, backward_cost = _half_squares(proposed - centre), _half_squares(w - back)
-    gain = _energy(here, temperature) - _energy(there, temperature)
+    gain = _energy(here, inverse_temperature) - _energy(there, inverse_temperature)
     ratio = torch.exp(torch.clamp(gain + (forward_cost - backward_cost) / beta**2, max=0.0)).nan_to_num(nan=0.0)
     # Accept or stay.
     accept = uniform < ratio
     return Point(*(_choose(accept, new, old) for new, old in zip(there, here, strict=True))), ratio
 
 
-def _energy(point: Point, temperature: Tensor) -> Tensor:
+def _energy(point: Point, inverse_temperature: Tensor) -> Tensor:
     """-log of the (tempered) density, up to a constant."""
-    return temperature * point.potential + _half_squares(point.z)
+    return inverse_temperature * point.potential + _half_squares(point.z)
 
 
 def _half_squares(vectors: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class MixturePrior(Denoiser):
 
     def __init__(self, means: Tensor, weights: Tensor, tau: float):
         if len(means) != len(weights) or not len(means):
-            raise UserError(f"mixture prior: {len(means)} means and {len(weights)} weights; give one weight a mean")
+            raise UserError(f"mixture prior: {len(means)} means and {len(weights)} weights; give one weight per mean")
         if not (weights > 0).all() or tau <= 0:
             raise UserError(f"mixture prior: weights {weights.tolist()} and tau = {tau} must be positive")
         self.means, self.tau = means.double(), float(tau)
