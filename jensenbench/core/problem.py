@@ -22,7 +22,7 @@ from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
 from jensenbench.numerics.least_norm import least_change
 
-JOINT_ITERATIONS = 10  # conjugate gradients of a joint correction: more changed no sample of ECI in its third digit
+JOINT_ITERATIONS = 10  # of conjugate gradients in a joint correction: with more, three digits of ECI stay the same
 
 
 class Problem:

@@ -13,6 +13,7 @@ from jensenbench.errors import UserError
 from jensenbench.io.schema import SPLITS
 from jensenbench.jensen.curves import Subject, prior_rows
 from jensenbench.jensen.settings import JensenSettings
+from jensenbench.jensen.table import COLUMNS
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.stages import jensen, train
@@ -55,7 +56,7 @@ def rows(trained, tmp_path_factory):
 
 
 def test_a_trained_prior_has_every_curve_that_applies(rows):
-    assert list(rows.columns) == list(jensen.COLUMNS)
+    assert list(rows.columns) == list(COLUMNS)
     found = {(row.law, row.estimator, row.power) for row in rows.itertuples()}
     assert found == {
         ("empirical", "empirical", 1),
