@@ -171,10 +171,10 @@ class LBFGS(Optimiser):
             direction = front.direction()
             falls = dot(front.gradient, direction) <= -self.tolerance_change
             front, direction = front.subset(falls), direction[falls]
-            if not len(front.index):
+            if not len(front.elements):
                 return
             front, going = self._advance(flat, front, direction, k)
-            x[front.index], losses[front.index] = front.x, front.loss
+            x[front.elements], losses[front.elements] = front.x, front.loss
             yield Iterate(x.reshape(-1, *shape).clone(), losses.clone())
             front = front.subset(going)
 
@@ -191,7 +191,7 @@ class LBFGS(Optimiser):
             if k == self.iterations:  # the loss after the last step is not needed
                 unknown = torch.full_like(front.loss, math.nan)
                 return front._replace(x=front.x + step, loss=unknown), unknown > 0
-            loss, gradient = _finite(evaluate(front.x + step, front.index), k)
+            loss, gradient = _finite(evaluate(front.x + step, front.elements), k)
         after = front.after(step, loss, gradient, calls, self.history)
         moved = (step.abs().amax(1) > self.tolerance_change) & ((loss - front.loss).abs() >= self.tolerance_change)
         return after, moved & (after.calls < self._limit) & self._unsettled(after)
@@ -210,7 +210,7 @@ class _Front(NamedTuple):
     Pairs are steps s and changes y of the gradient, oldest first; rho = 1/(y·s), 0 for an empty slot.
     """
 
-    index: Tensor  # (a,) in the batch
+    elements: Tensor  # (a,) their indices in the batch
     x: Tensor  # (a, d)
     loss: Tensor  # (a,)
     gradient: Tensor  # (a, d)
@@ -221,9 +221,11 @@ class _Front(NamedTuple):
     scale: Tensor  # (a,) of the initial inverse Hessian
 
     @classmethod
-    def at(cls, index: Tensor, x: Tensor, loss: Tensor, gradient: Tensor) -> "_Front":
+    def at(cls, elements: Tensor, x: Tensor, loss: Tensor, gradient: Tensor) -> "_Front":
         none = x.new_zeros(len(x), 0, x.shape[1])
-        return cls(index, x, loss, gradient, torch.ones_like(index), none, none, none[..., 0], torch.ones_like(loss))
+        return cls(
+            elements, x, loss, gradient, torch.ones_like(elements), none, none, none[..., 0], torch.ones_like(loss)
+        )
 
     def subset(self, chosen: Tensor) -> "_Front":
         return _Front(*(values[chosen] for values in self))
@@ -254,7 +256,7 @@ class _Front(NamedTuple):
             return grown[:, -history:]
 
         return _Front(
-            self.index, self.x + step, loss, gradient, self.calls + calls,
+            self.elements, self.x + step, loss, gradient, self.calls + calls,
             appended(self.steps, step), appended(self.changes, change), appended(self.rho, 1 / safe),
             torch.where(useful, safe / torch.where(useful, dot(change, change), 1), self.scale),
         )  # fmt: skip
@@ -273,7 +275,7 @@ def _search(evaluate: Evaluate, front: _Front, direction: Tensor, first: Tensor,
         index = torch.tensor(list(wanted), device=first.device)
         length = first.new_tensor(list(wanted.values()))
         line = direction[index]
-        loss, gradient = evaluate(front.x[index] + per_row(length, line) * line, front.index[index])
+        loss, gradient = evaluate(front.x[index] + per_row(length, line) * line, front.elements[index])
         calls[index] += 1
         trials = zip(list(wanted.items()), loss.tolist(), dot(gradient, line).tolist(), gradient, strict=True)
         for (i, t), value, slope, vector in trials:
