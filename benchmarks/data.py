@@ -1,6 +1,6 @@
-"""Seconds a state of the batched solvers, beside one sparse LU a state with scipy, in pairs on equal coefficients.
+"""Time per state of the batched solvers against one sparse LU solve per state with scipy.
 
-Seconds are those of the processor: a busy machine changes them little. One thread.
+Both solve equal coefficients, in pairs, on one thread. Times are processor times, which a busy machine changes little.
 
 python benchmarks/data.py [--states 64] [--repeats 3] [--sizes 32 64 128] [--pdes poisson helmholtz darcy burgers]
 """
@@ -60,7 +60,7 @@ def elliptic(pde: PDE, coefficient: np.ndarray) -> np.ndarray:
 
 
 def burgers(pde: PDE, start: np.ndarray) -> np.ndarray:
-    """u (n, n) of one initial row by implicit midpoint, Newton's method with a sparse LU a correction."""
+    """u (n, n) from one initial state by the implicit midpoint rule, with one sparse LU solve per Newton correction."""
     (dt, dx), nu, n = pde.grid.spacings, pde.config.nu, pde.config.n
     ahead = sparse.csr_array((np.ones(n), (np.arange(n), (np.arange(n) + 1) % n)), shape=(n, n))
     first, second = (ahead - ahead.T) / (2 * dx), (ahead + ahead.T - 2 * sparse.eye_array(n)) / dx**2
@@ -93,7 +93,7 @@ def seconds(call: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 def compare(pde: PDE, states: int, repeats: int) -> str:
-    """One line of the table: medians and the range of the paired ratios."""
+    """One line of the table: median times per state, paired ratios with their range, and the largest difference."""
     drawn = pde.draw(range(states), seed=0)
     pde.solve(drawn[:1])
     pairs = [(seconds(lambda: pde.solve(drawn)), seconds(lambda: reference(pde, drawn))) for _ in range(repeats)]

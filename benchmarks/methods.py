@@ -1,9 +1,9 @@
-"""Time of each method's step over the bare network calls it makes, measured in pairs.
+"""Overhead of each method: time of its sampler over that of the network calls it makes, measured in pairs.
 
 Usage: ``python benchmarks/methods.py [--n 32] [--batch 32] [--steps 8] [--repeats 5]``. The network is the shared
 backbone with random weights, the problem Poisson with 30 % of both fields observed. Each repeat times one run of the
 method and, right after it, as many bare network calls; the ratio's median and range over the repeats are printed as
-CSV. Guided methods also differentiate through the network, which is part of their ratio.
+CSV. Guided methods also differentiate through the network; this is part of their ratio.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
 
 
 def main() -> None:
-    """Print one CSV row a method and variant."""
+    """Print one CSV row per method and variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, default in {"n": 32, "batch": 32, "steps": 8, "repeats": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def methods(steps: int) -> Iterator[tuple[str, Method]]:
-    """All variants that sample, with few steps."""
+    """All variants that need no training, with ``steps`` steps."""
     for name in public_modules("methods"):
         kind = load_method(name)
         for variant, config in kind.variants.items():
@@ -66,7 +66,7 @@ def network(n: int) -> NetworkPrior:
 
 
 def observed_problem(n: int, batch: int) -> Problem:
-    """30 % of both fields of ``batch`` Poisson states."""
+    """Reconstruction of ``batch`` Poisson states from 30 % of both fields."""
     pde = make_pde("poisson", {"n": n})
     states = pde.generate(range(batch), seed=0)
     scale, task = states.transpose(0, 1).flatten(1).std(1), find_task("reconstruction_30")
@@ -77,7 +77,7 @@ def observed_problem(n: int, batch: int) -> Problem:
 
 
 def row(entry: tuple[str, Method], prior: NetworkPrior, problem: Problem, batch: int, repeats: int) -> str:
-    """Paired times of a method and of its network calls alone."""
+    """CSV row of the paired times of a method and of its network calls alone."""
     variant, method = entry
     task = problem if method.capabilities.observed else Problem(problem.pde, "unconditional", problem.codec)
     meter, ratios, seconds = Meter(), [], []

@@ -1,9 +1,9 @@
-"""Throughput of every backbone in training and in use, and what a sampler adds around the network.
+"""Throughput of every backbone in training and inference, and the overhead of a sampler's step.
 
 Run ``python benchmarks/network.py [--n 32] [--batch 32] [--repeats 5] [--backbones unet spectral ...]``: one thread,
-two channels, default settings. Actions alternate with the U-Net's, so that a busy machine slows both; medians of
-states a second and of the paired ratios are printed as CSV. A training step is loss, gradients and AdamW;
-``heun_over_calls`` is a Heun step over the two network calls in it.
+two channels, default settings. Runs alternate with those of the U-Net, so that a busy machine slows both; medians
+of states per second and of the paired ratios are printed as CSV. A training step is loss, gradients and AdamW;
+``heun_over_calls`` is the time of a Heun step over that of the two network calls in it.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Workload:
 
 
 def compare(name: str, n: int, batch: int, repeats: int) -> dict[str, object]:
-    """One row: medians over ``repeats`` alternating pairs of the backbone and the base, after a warm-up."""
+    """CSV row: medians over ``repeats`` alternating pairs of the backbone and the base, after a warm-up."""
     work, base = Workload(name, n, batch), Workload(BASE, n, batch)
     times: dict[str, list[float]] = {"train": [], "infer": [], "step": []}
     ratios: dict[str, list[float]] = {"train": [], "infer": [], "step": []}

@@ -197,7 +197,7 @@ def _tasks(method_class: type[Method], bench: _Bench) -> Check:
         method_class(config).skip(bench.problem(task))
         for config in method_class.variants.values()
         for task in TASKS.values()
-        if task.refusal(bench.pde) is None
+        if task.unsupported(bench.pde) is None
     ]
     proper = all(answer is None or (isinstance(answer, str) and answer) for answer in answers)
     taken = answers.count(None)

@@ -1,4 +1,4 @@
-"""Exact, affine, invertible map between physical fields and prior coordinates."""
+"""Affine, invertible map between physical fields and prior coordinates: normalisation and spectral whitening."""
 
 from collections.abc import Sequence
 from math import pi, sqrt
@@ -17,7 +17,7 @@ class Codec:
     """x = (B s - shift)/scale, with B = (-Laplacian)^{power/2} in each field's basis.
 
     Power 0 leaves pixels, as published methods do. Powers 1 and 2 whiten smooth solutions, so that a
-    given error of the prior costs less residual. Coefficients in ``pixels`` ignore the power.
+    given error of the prior raises the residual less. Coefficients in ``pixels`` ignore the power.
     ``shift`` and ``scale`` are (C,), in units of B s; with :meth:`fit` every channel gets the
     standard deviation ``sigma_data``. ``decode(encode(s)) = s`` for any s.
     """
@@ -54,7 +54,7 @@ class Codec:
         return self._apply(x * self._channels(self.scale, x) + self._channels(self.shift, x), -1)
 
     def state(self) -> dict[str, Any]:
-        """What :class:`Codec` needs to be built again, as plain numbers."""
+        """Arguments of :class:`Codec` besides the PDE, as plain numbers."""
         return {"shift": list(self.shift), "scale": list(self.scale), "power": self.power}
 
     def _apply(self, fields: Tensor, sign: int) -> Tensor:
@@ -69,20 +69,20 @@ class Codec:
 class _Basis:
     """Multiplies a (b, n0, n1) field by symbol^{sign power/2} in an orthonormal basis along each axis."""
 
-    def __init__(self, rows: Tensor, columns: Tensor, symbol: Tensor, power: int):
-        self._rows, self._columns, self._factor = rows, columns, symbol ** (power / 2)
+    def __init__(self, first: Tensor, second: Tensor, symbol: Tensor, power: int):
+        self._first, self._second, self._factor = first, second, symbol ** (power / 2)
         self._cache: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def __call__(self, field: Tensor, sign: int) -> Tensor:
-        rows, columns, factor = self._on(field)
-        spectrum = rows @ field @ columns.T
-        return rows.T @ (spectrum * factor if sign > 0 else spectrum / factor) @ columns
+        first, second, factor = self._on(field)
+        spectrum = first @ field @ second.T
+        return first.T @ (spectrum * factor if sign > 0 else spectrum / factor) @ second
 
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         key = (like.dtype, like.device)
         if key not in self._cache:
-            rows, columns, factor = (m.to(like) for m in (self._rows, self._columns, self._factor))
-            self._cache[key] = rows, columns, factor
+            first, second, factor = (m.to(like) for m in (self._first, self._second, self._factor))
+            self._cache[key] = first, second, factor
         return self._cache[key]
 
 

@@ -1,4 +1,4 @@
-"""Hard constraints h(fields) = 0 and their projections (ECI, arXiv 2412.01786), one by one and jointly."""
+"""Hard constraints h(fields) = 0 with their projections (ECI, arXiv 2412.01786), in turn and joint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,15 +10,14 @@ from torch import Tensor
 from jensenbench.errors import UserError
 from jensenbench.numerics.least_norm import Map, least_change, nearest, sequential
 
-STEPS = 3  # towards a curved constraint: each turns the way by the curvature times the distance
-
+SEQUENTIAL_STEPS = 3  # towards a curved constraint; a step corrects the direction by curvature times distance
 CONTRADICTION = 1e-6  # violation left by the joint projection, relative to that of zero fields
 
 
 class Constraint(Protocol):
-    """A set of fields, given by its violation and by the projection onto it.
+    """A set of fields, given by its violation h and by the projection onto it.
 
-    Values that differ from state to state have a leading batch dimension, others have one of size 1.
+    Values that differ between states have a leading batch dimension, others have one of size 1.
     ``affine``: whether the violation is affine in the fields, so that joint projections are exact.
     """
 
@@ -28,11 +27,11 @@ class Constraint(Protocol):
     def name(self) -> str: ...
 
     def violation(self, fields: Tensor) -> Tensor:
-        """(b, C, *grid) to (b, m), signed; its norm is the metric ``constraint_error``."""
+        """h: fields (b, C, *grid) to (b, m), signed, in physical units; its norm is the metric ``constraint_error``."""
         ...
 
     def project(self, fields: Tensor) -> Tensor:
-        """Nearest fields that meet the constraint."""
+        """Nearest fields (b, C, *grid) that meet the constraint."""
         ...
 
     def subset(self, index: Sequence[int] | slice) -> Self:
@@ -40,13 +39,9 @@ class Constraint(Protocol):
         ...
 
 
-def _rows(values: Tensor, index: Sequence[int] | slice) -> Tensor:
-    return values[index] if values.ndim and len(values) > 1 else values
-
-
 @dataclass(frozen=True)
 class FixedEntries:
-    """Entries with known values (Dirichlet data, initial rows, noise-free observations).
+    """Entries with known values (Dirichlet data, an initial state, noise-free observations).
 
     ``mask`` and ``values`` are (b or 1, C, *grid), or a number.
     """
@@ -59,7 +54,7 @@ class FixedEntries:
 
     @classmethod
     def at(cls, name: str, shape: Sequence[int], axis: int, index: int, values: Tensor) -> Self:
-        """All entries at one index of a grid axis: an initial, final or boundary row, a frame.
+        """All entries at one index of a grid axis: an initial or final state, a boundary, a frame.
 
         Args:
             shape: (C, *grid) of the fields.
@@ -80,7 +75,7 @@ class FixedEntries:
         return torch.where(self.mask.to(fields.device).bool(), self.values.to(fields), fields)
 
     def subset(self, index: Sequence[int] | slice) -> Self:
-        return replace(self, mask=_rows(self.mask, index), values=_rows(self.values, index))
+        return replace(self, mask=_subset(self.mask, index), values=_subset(self.values, index))
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ class Conserved:
         return fields - weights * gap / torch.where(steepness > 0, steepness, 1)
 
     def subset(self, index: Sequence[int] | slice) -> Self:
-        return replace(self, values=_rows(self.values, index))
+        return replace(self, values=_subset(self.values, index))
 
     def _gap(self, fields: Tensor) -> Tensor:
         return (fields * self.weights.to(fields)).sum(self._summed(fields)) - self.values.to(fields)
@@ -167,54 +162,14 @@ class Measured:
         return nearest(self.violation, fields)
 
     def subset(self, index: Sequence[int] | slice) -> Self:
-        return replace(self, values=_rows(self.values, index))
-
-
-def chained(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
-    """Project onto each constraint in order, as published; a later one may undo an earlier one."""
-    for constraint in constraints:
-        fields = constraint.project(fields)
-    return fields
-
-
-def joint_violation(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
-    """Violations of all constraints side by side, (b, m)."""
-    parts = [constraint.violation(fields) for constraint in constraints]
-    return torch.cat(parts, 1) if parts else fields.new_zeros(len(fields), 0)
-
-
-def joint(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
-    """Nearest fields that meet all constraints, which are affine, at once (others: to first order)."""
-    if len(constraints) < 2:
-        return chained(constraints, fields)
-    return nearest(lambda state: joint_violation(constraints, state), fields)
-
-
-def require_compatible(constraints: Sequence[Constraint], shape: Sequence[int]) -> None:
-    """Refuse constraints on fields (C, *grid) of which the affine ones contradict each other."""
-    constraints = [constraint for constraint in constraints if constraint.affine]
-    if len(constraints) < 2:
-        return
-    one = torch.zeros(1, *shape, dtype=torch.float64)
-    batch = max(len(constraint.violation(one)) for constraint in constraints)
-    fields = torch.zeros(batch, *shape, dtype=torch.float64)
-    size, after = float(joint_violation(constraints, fields).abs().max()), joint(constraints, fields)
-    for constraint in constraints:
-        left = constraint.violation(after).abs()
-        if left.numel() and float(left.max()) > CONTRADICTION * size:
-            names = ", ".join(repr(other.name) for other in constraints)
-            row = int(left.amax(1).argmax())
-            raise UserError(
-                f"constraints {names} contradict each other: the nearest fields to all of them still violate "
-                f"{constraint.name!r} by {float(left.max()):.3g} in row {row}; correct its values or drop one of them"
-            )
+        return replace(self, values=_subset(self.values, index))
 
 
 @dataclass(frozen=True)
 class Implicit:
     """A differentiable map ``function`` from fields (b, C, *grid) to (b, m), the same for all states.
 
-    An affine one with values of its own is :class:`jensenbench.core.constraints.Measured`.
+    An affine one with values of its own is a :class:`Measured`.
     """
 
     affine: ClassVar[bool] = False
@@ -226,8 +181,54 @@ class Implicit:
         return self.function(fields)
 
     def project(self, fields: Tensor) -> Tensor:
-        """Fields that meet the constraint, nearly the nearest: sequential programming, then a Gauss–Newton step."""
-        return least_change(self.function, sequential(self.function, fields, STEPS))
+        """Fields that meet the constraint, nearly the nearest: sequential quadratic programming, then Gauss–Newton."""
+        return least_change(self.function, sequential(self.function, fields, SEQUENTIAL_STEPS))
 
     def subset(self, index: Sequence[int] | slice) -> Self:
         return self
+
+
+def project_in_turn(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Project onto each constraint in turn (ECI, arXiv 2412.01786); a later one may undo an earlier one."""
+    for constraint in constraints:
+        fields = constraint.project(fields)
+    return fields
+
+
+def joint_violation(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Violations of all constraints side by side, (b, m)."""
+    parts = [constraint.violation(fields) for constraint in constraints]
+    return torch.cat(parts, 1) if parts else fields.new_zeros(len(fields), 0)
+
+
+def project_jointly(constraints: Sequence[Constraint], fields: Tensor) -> Tensor:
+    """Nearest fields that meet all affine constraints at once; to first order where one is not affine."""
+    if len(constraints) < 2:
+        return project_in_turn(constraints, fields)
+    return nearest(lambda state: joint_violation(constraints, state), fields)
+
+
+def require_compatible(constraints: Sequence[Constraint], shape: Sequence[int]) -> None:
+    """Raise UserError, naming one, if the affine ones among constraints on fields (C, *grid) contradict each other."""
+    constraints = [constraint for constraint in constraints if constraint.affine]
+    if len(constraints) < 2:
+        return
+    one = torch.zeros(1, *shape, dtype=torch.float64)
+    batch = max(len(constraint.violation(one)) for constraint in constraints)
+    fields = torch.zeros(batch, *shape, dtype=torch.float64)
+    size, after = float(joint_violation(constraints, fields).abs().max()), project_jointly(constraints, fields)
+    for constraint in constraints:
+        left = constraint.violation(after).abs()
+        if left.numel() and float(left.max()) > CONTRADICTION * size:
+            names = ", ".join(repr(other.name) for other in constraints)
+            worst = int(left.amax(1).argmax())
+            raise UserError(
+                f"constraints {names} contradict each other: the nearest fields to all of them still violate "
+                f"{constraint.name!r} by {float(left.max()):.3g} in batch element {worst}; "
+                "correct its values or drop one of them"
+            )
+
+
+def _subset(values: Tensor, index: Sequence[int] | slice) -> Tensor:
+    """The values of a part of the batch; values that all elements share stay."""
+    return values[index] if values.ndim and len(values) > 1 else values

@@ -1,4 +1,4 @@
-"""The shared prior as every method sees it: the posterior mean E[x0 | x0 + sigma*eps = x]."""
+"""Diffusion prior as a denoiser E[x0 | x0 + sigma*eps = x], with the velocity and score that follow from it."""
 
 import math
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ class Denoiser(ABC):
         """Posterior mean at (b, C, *grid) ``x`` for (b,) ``sigma`` in [sigma_min, sigma_max]."""
 
     def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        """Posterior mean for every sigma in [0, inf]; a scalar sigma serves the whole batch.
+        """Posterior mean for every sigma in [0, inf]; a scalar sigma holds for the whole batch.
 
         Above ``sigma_max`` it is D(x sigma_max/sigma, sigma_max), at infinity the mean; below
         ``sigma_min`` it is D(x, sigma_min).
@@ -42,8 +42,8 @@ class Denoiser(ABC):
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
         """E[x1 - eps | x_t = x] of the flow x_t = (1-t) eps + t x1, t in [0, 1].
 
-        (D(x/t; (1-t)/t) - x)/(1-t), by its limit where (1-t)/t exceeds ``sigma_max``; x at t = 1, where
-        x_t tells nothing of eps.
+        It is (D(x/t; (1-t)/t) - x)/(1-t), by its limit where (1-t)/t exceeds ``sigma_max``; x at t = 1, where
+        x_t says nothing about eps.
         """
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])
         beyond = t <= 1 / (1 + self.sigma_max)
@@ -55,7 +55,7 @@ class Denoiser(ABC):
         return torch.where(rest > 0, (estimate - x) / torch.where(rest > 0, rest, 1), x)
 
     def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
-        """Score of x = m x0 + sqrt(variance) eps: (m D(x/m; sqrt(variance)/m) - x)/variance."""
+        """Score of x = m x0 + sqrt(variance) eps by Tweedie's formula: (m D(x/m; sqrt(variance)/m) - x)/variance."""
         factor = torch.as_tensor(mean_factor, dtype=x.dtype, device=x.device).expand(x.shape[0])
         spread = torch.as_tensor(variance, dtype=x.dtype, device=x.device).expand(x.shape[0])
         m, v = per_row(factor, x), per_row(spread, x)

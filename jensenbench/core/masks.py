@@ -1,4 +1,4 @@
-"""Places where tasks observe an evolution: its start, the ends of its interval, sensors that watch at all times."""
+"""Observation masks: initial state, boundary and sensors of an evolution; DiffusionPDE's random points."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,28 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jensenbench.core.constraints import Constraint
 from jensenbench.core.pde import PDE, Axis
 from jensenbench.errors import UserError
 
 SENSORS = 5 / 128  # DiffusionPDE's 5 of 128 points, kept as a share on other grids (arXiv 2406.17763)
-CONSERVED = ("mass", "mean")  # names of the constraints that keep an integral
-
-
-def space(pde: PDE) -> tuple[Axis, ...]:
-    """Axes of a row or snapshot of an evolution."""
-    rows = any(field.role == "space_time" for field in pde.fields)
-    return pde.grid.axes[1:] if rows else pde.grid.axes
 
 
 def initial(pde: PDE, stream: np.random.Generator) -> Tensor:
-    """(C, *grid) bool: the row or snapshot at t = 0."""
+    """(C, *grid) bool: the state at t = 0."""
     return pde.role_mask("coefficient")
 
 
 def boundary(pde: PDE, stream: np.random.Generator) -> Tensor:
     """(C, *grid) bool: the first and the last point of every axis of space that is not periodic, at all times."""
-    axes = space(pde)
+    axes = spatial_axes(pde)
     mask = torch.zeros([axis.n for axis in axes], dtype=torch.bool)
     for dim, axis in enumerate(axes):
         ends = {"periodic": [], "left_closed": [0]}.get(axis.kind, [0, -1])
@@ -38,7 +30,7 @@ def boundary(pde: PDE, stream: np.random.Generator) -> Tensor:
 
 def sensors(pde: PDE, stream: np.random.Generator) -> Tensor:
     """(C, *grid) bool: random points in space, at all times."""
-    mask = torch.zeros([axis.n for axis in space(pde)], dtype=torch.bool)
+    mask = torch.zeros([axis.n for axis in spatial_axes(pde)], dtype=torch.bool)
     chosen = stream.choice(mask.numel(), max(1, round(SENSORS * mask.numel())), replace=False)
     mask.view(-1)[torch.from_numpy(np.sort(chosen))] = True
     return mask.expand(pde.shape).clone()
@@ -51,26 +43,17 @@ REGIONS: Mapping[str, Callable[[PDE, np.random.Generator], Tensor]] = {
 }
 
 
-def conserved(pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
-    """Those hard constraints of states with the coefficient part of ``state`` that keep an integral."""
-    return tuple(constraint for constraint in pde.constraints(state) if constraint.name in CONSERVED)
-
-
-def refusal(pde: PDE, region: str, *, conserves: bool) -> str | None:
-    """Why states of a PDE have no such region or conserved quantity, None if they have."""
-    if not pde.evolves:
-        return "its states are no evolution in time"
-    if region == "boundary" and all(axis.kind == "periodic" for axis in space(pde)):
-        return "it is periodic in space and has no boundary"
-    if conserves and not conserved(pde, torch.zeros(1, *pde.shape, dtype=torch.float64)):
-        return "its data keep no integral"
-    return None
+def spatial_axes(pde: PDE) -> tuple[Axis, ...]:
+    """Axes of the grid other than time."""
+    time_first = any(field.role == "space_time" for field in pde.fields)
+    return pde.grid.axes[1:] if time_first else pde.grid.axes
 
 
 def published_mask(count: int, shape: Sequence[int], seed: int) -> Tensor:
-    """Bool mask with ``count`` random points as DiffusionPDE's public code draws it (arXiv 2406.17763).
+    """Bool mask (*shape) of ``count`` random points as DiffusionPDE's public code draws it (arXiv 2406.17763).
 
-    It uses numpy's legacy generator; one mask for all instances, seed 1 for the coefficient and 0 for the solution.
+    That code takes numpy's legacy generator and one mask for all instances, with seed 1 for the coefficient and 0 for
+    the solution. Raises UserError if the points do not fit in the shape.
     """
     mask = torch.zeros(*shape, dtype=torch.bool)
     if count > mask.numel():

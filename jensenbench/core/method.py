@@ -1,4 +1,4 @@
-"""What a method provides: settings, variants, capabilities, a fit if it learns, and samples."""
+"""Interface of a sampling method: settings, variants, capabilities, an optional fit, and samples."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -20,21 +20,21 @@ RESIDUALS = ("denoised", "noisy", "sample")
 
 @dataclass(frozen=True)
 class NoFit:
-    """Settings of a method that learns nothing."""
+    """Settings of a method that trains nothing."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a method claims; the conformance checks hold it to it.
+    """What a method claims to do; the conformance checks test it.
 
     Attributes:
         unconditional, observed: whether it can sample without and with observations.
         noisy: whether the observations may have noise; they may not where they are hard constraints.
         trains: whether it needs ``fit``; its ``Config`` then has a field ``fit`` of type ``Fit``.
-        exact_observations, exact_residual: met to round-off by its samples.
+        exact_observations, exact_residual: its samples meet the observations, the equation, to rounding.
         deterministic: samples do not depend on the noise beyond the initial latent.
-        couples_batch: a row of the batch may depend on its neighbours.
-        uses_prior: whether it calls the prior at all; a control need not.
+        couples_batch: a sample may depend on the other elements of its batch.
+        uses_prior: whether it calls the prior at all; a control method need not.
         residual_of: where it evaluates the equation, if it does: at "denoised" states, at the "noisy" states of its
             trajectory, or at the "sample" itself; the first alone is what the Jensen gap is about.
     """
@@ -56,11 +56,11 @@ class Capabilities:
 
 
 class TeacherPairs(Protocol):
-    """Pairs of noise and of the states that a teacher makes of it, in rounds of fresh ones.
+    """Pairs of noise and of the states that a teacher sampler maps it to, in rounds of fresh pairs.
 
     Attributes:
         settings: how they were made.
-        digest: names their content.
+        digest: of their content.
     """
 
     @property
@@ -75,7 +75,10 @@ class TeacherPairs(Protocol):
 
 
 class Method(ABC):
-    """A way to draw states of a problem from the shared prior. One public file in ``methods/``."""
+    """A way to draw states of a problem with the shared prior; one public file in ``methods/`` each.
+
+    ``variants`` maps labels to settings of type ``Config``.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -86,7 +89,7 @@ class Method(ABC):
     reduces_to: ClassVar[str | None] = None
     references: ClassVar[tuple[str, ...]] = ()
     deviations: ClassVar[tuple[str, ...]] = ()
-    tunes: ClassVar[tuple[str, ...]] = ()  # variants whose tunable settings tuning may choose; published ones stay
+    tunes: ClassVar[tuple[str, ...]] = ()  # variants whose tunable settings tuning may change; published ones stay
 
     def __init__(self, config: Any = None):
         self.config = self.Config() if config is None else config
@@ -102,7 +105,7 @@ class Method(ABC):
         return None
 
     def build(self, prior: Denoiser, problem: Problem) -> nn.Module:
-        """The module that :meth:`fit` trains, untrained: the stage ``sample`` loads the trained weights into it.
+        """The untrained module that :meth:`fit` trains; trained weights are loaded into it before sampling.
 
         It depends on ``config.fit``, the prior and the (unconditional) problem alone.
         """
@@ -118,11 +121,12 @@ class Method(ABC):
         seed: int,
         pairs: TeacherPairs | None = None,
     ) -> nn.Module:
-        """Learn from training data (N, C, *grid) in prior coordinates, or from teacher pairs; settings: ``config.fit``.
+        """Train a module on states (N, C, *grid) in prior coordinates, or on teacher pairs.
 
-        ``problem`` is unconditional. ``pairs`` are given where ``Fit`` has a field ``pairs``
-        Progress is kept in ``state_dir``, so that a killed
-        and resumed fit equals an uninterrupted one.
+        Args:
+            problem: the unconditional problem.
+            state_dir: folder of the resumable state: a killed and resumed fit equals an uninterrupted one.
+            pairs: given where ``Fit`` has a field ``pairs``.
         """
         raise NotImplementedError(f"method {self.name!r} trains, but has no fit()")
 
@@ -132,21 +136,21 @@ class Method(ABC):
 
 
 class Iterative(Method):
-    """A method that follows a trajectory of states: :meth:`steps` yields it, :meth:`sample` returns its end."""
+    """A method with a trajectory of states: :meth:`steps` yields it, :meth:`sample` returns its last state."""
 
     @abstractmethod
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         """Yield the starting state and the state after every step; the last one is the sample."""
 
     def model(self, prior: Denoiser, fitted: nn.Module | None) -> Denoiser:
-        """The denoiser that the steps call: the prior, or the one that the method has learnt."""
+        """The denoiser that the steps call: the prior, or one that the method has trained."""
         return prior
 
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
         return self.final_state(self.model(prior, fitted), problem, noise)
 
     def final_state(self, model: Denoiser, problem: Problem, noise: Noise) -> Tensor:
-        """The end of the steps that call a denoiser; raises Diverged where it is not finite."""
+        """The last state of the trajectory (b, C, *grid); raises Diverged where it is not finite."""
         state = deque(self.steps(model, problem, noise), maxlen=1).pop()
         if not torch.isfinite(state).all():
             raise Diverged(f"{self.name}: the final state is NaN or infinite")

@@ -1,4 +1,4 @@
-"""Noise that belongs to a state, not to a method: keyed streams in runs, replayed draws in parity tests."""
+"""Random draws per batch element: streams seeded by keys, equal for all methods, and replayed recordings."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,12 +13,12 @@ class Noise(Protocol):
     """A source of standard normal draws; each call takes the next one."""
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
-        """Draw (b, *shape); row i comes from the i-th key alone."""
+        """Draw (b, *shape); batch element i depends on the i-th key alone."""
         ...
 
 
 class KeyedNoise:
-    """Independent streams, one a row, each seeded by its key.
+    """Independent random streams, one per batch element, each seeded by its key.
 
     A key is (seed, pde, task, instance, draw) and never names the method, so that all methods start
     from the same latents whatever the batch size or the device: draws are made on the CPU, in
@@ -30,12 +30,12 @@ class KeyedNoise:
         self._streams = [generator_of(key) for key in keys]
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
-        rows = [torch.randn(*shape, generator=stream, dtype=torch.float64) for stream in self._streams]
-        return torch.stack(rows).to(self.device)
+        draws = [torch.randn(*shape, generator=stream, dtype=torch.float64) for stream in self._streams]
+        return torch.stack(draws).to(self.device)
 
 
 class Replay:
-    """Plays back stored draws in order; raises when they run out or have another shape."""
+    """Stored draws in their order; raises ValueError when they run out or have another shape."""
 
     def __init__(self, draws: Sequence[Tensor]):
         self._draws = iter(draws)

@@ -1,4 +1,4 @@
-"""Observations: linear data of a batch of states."""
+"""Linear observations y = A s + noise of a batch of states: masks and dense operators."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jensenbench.errors import UserError
 class Observation(ABC):
     """Linear data of a batch of states: ``values`` = forward(fields) + noise.
 
-    ``noise_std`` is in units of each field's standard deviation; zero means exact data.
+    ``noise_std`` is in units of each field's standard deviation; zero means noise-free observations.
     """
 
     values: Tensor
@@ -22,11 +22,11 @@ class Observation(ABC):
 
     @abstractmethod
     def forward(self, fields: Tensor) -> Tensor:
-        """Apply the operator to physical fields (b, C, *grid)."""
+        """Apply the operator to physical fields (b, C, *grid); the result has the shape of ``values``."""
 
     @abstractmethod
     def groups(self, misfit: Tensor) -> Tensor:
-        """Misfit as (b, g, m): the groups of entries that a method may weigh differently."""
+        """Misfit as (b, g, m): groups of entries that a method may weight differently."""
 
     @abstractmethod
     def counts(self) -> Tensor:
@@ -39,7 +39,7 @@ class Observation(ABC):
 
 @dataclass(frozen=True)
 class MaskObservation(Observation):
-    """Entries of the fields seen through a mask; ``mask`` and ``values`` are (b, C, *grid). Groups are fields."""
+    """Entries of the fields under a bool mask; ``mask`` and ``values`` are (b, C, *grid). One group per field."""
 
     mask: Tensor
     values: Tensor
@@ -51,7 +51,7 @@ class MaskObservation(Observation):
                 f"observation mask {tuple(self.mask.shape)} and values {tuple(self.values.shape)} differ in shape"
             )
         if self.noise_std < 0:
-            raise UserError(f"noise_std = {self.noise_std} is negative; use 0 for exact data")
+            raise UserError(f"noise_std = {self.noise_std} is negative; use 0 for noise-free observations")
 
     def forward(self, fields: Tensor) -> Tensor:
         return fields * self.mask.to(fields)

@@ -1,4 +1,4 @@
-"""What a PDE module provides: grid, fields, data, solver, terms, residuals, symmetries."""
+"""Interface of a PDE: grid, fields, data distribution, solver, residuals, symmetries, hard constraints."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -62,13 +62,13 @@ class Grid:
         return tuple(axis.spacing for axis in self.axes)
 
     def mesh(self) -> tuple[Tensor, ...]:
-        """Coordinates broadcast to the grid's shape, one tensor an axis."""
+        """Coordinates broadcast to the grid's shape, one tensor per axis."""
         return torch.meshgrid(*(axis.coordinates for axis in self.axes), indexing="ij")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One channel of a state: its role, its unit, the basis the codec may use, the levels of a two-valued law.
+    """One channel of a state: its role, its unit, the basis the codec may use, the levels of a two-valued field.
 
     A ``space_time`` field is coefficient in its row t = 0 and solution elsewhere.
     """
@@ -82,14 +82,14 @@ class Field:
 
 @dataclass(frozen=True)
 class LatentMap:
-    """States x = solve(unsolved(z F)) of white noise z ~ N(0, I_k), the very law that the PDE generates.
+    """States x = solve(unsolved(z F)) of white noise z ~ N(0, I_k): the distribution that the PDE generates.
 
     Attributes:
-        factor: (k, P) F, one row a direction of the noise, of the Gaussian field behind the coefficient.
+        factor: (k, P) F of the Gaussian field behind the coefficient, one row per direction of the noise.
         unsolved: fields (b, P) to states (b, C, *grid) with the coefficient in place.
         solve: the PDE's own solver.
-        surrogate: where ``unsolved`` has no useful gradient (a level set), a smooth stand-in for it. It serves to
-            find directions that data inform about, never to judge a state.
+        surrogate: where ``unsolved`` has no useful gradient (a level set), a smooth replacement. It is used to
+            find the directions that data inform about, never to evaluate a state.
     """
 
     factor: Tensor
@@ -103,16 +103,16 @@ class LatentMap:
         return len(self.factor)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """States (b, C, *grid) of noise (b, k), float64; raises UserError where the solver refuses a row."""
+        """States (b, C, *grid) of noise (b, k), float64; raises UserError where the solver refuses a state."""
         return self.solve(self.unsolved(z @ self.factor))
 
     def smooth(self, z: Tensor) -> Tensor:
-        """The same, or the stand-in's states: differentiable in z."""
+        """The same, or the states of the smooth replacement: differentiable in z."""
         return self.solve((self.surrogate or self.unsolved)(z @ self.factor))
 
 
 class PDE(ABC):
-    """An equation, the law of its data, its solver and its residuals, in physical units.
+    """An equation, the distribution of its data, its solver and its residuals, in physical units.
 
     States are (b, C, *grid), coefficient first; float64 in evaluation, the input's dtype is kept.
     Subclasses set the class attributes, ``fields`` and ``grid``, and declare settings in a frozen
@@ -145,7 +145,7 @@ class PDE(ABC):
 
     @property
     def label(self) -> str:
-        """Name used in every row and path, for instance ``darcy-two_valued-32``: distinguishing settings, n last."""
+        """Name used in tables and paths, for instance ``darcy-two_valued-32``: distinguishing settings, n last."""
         values = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
         size = values.pop("n")
         return "-".join([self.name, *self.label_parts(values), str(size)])
@@ -160,15 +160,15 @@ class PDE(ABC):
     def data(self) -> str:
         """What generated states solve; a setting ``data`` where the PDE offers several kinds.
 
-        ``discrete``: the very discrete equation that the own residual checks, as :meth:`solve` does.
+        ``discrete``: the same discrete equation that the own residual checks, as :meth:`solve` does.
         ``continuous``: the continuous equation, finely and sampled on the grid; the coefficients are the same.
-        ``published``: as the code of the law's paper solves it.
+        ``published``: as the published code of the data set solves it.
         """
         return getattr(self.config, "data", "discrete")
 
     @property
     def data_floor(self) -> float:
-        """Largest rms of the own residual on its own data, over its largest term."""
+        """Largest rms of the own residual on the generated data, relative to the equation's largest term."""
         return self.floor if self.data == "discrete" else self.truncation_floor()
 
     def truncation_floor(self) -> float:
@@ -177,12 +177,12 @@ class PDE(ABC):
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """Names that :meth:`residual` answers to."""
+        """Names of the discretisations that :meth:`residual` knows."""
         return ("own", *self.published)
 
     @property
     def evolves(self) -> bool:
-        """Whether a state is an evolution in time: rows of ``space_time`` fields, or snapshots as channels."""
+        """Whether a state is an evolution in time: a ``space_time`` field, or snapshots as channels."""
         return any(field.role == "space_time" for field in self.fields)
 
     @property
@@ -190,7 +190,7 @@ class PDE(ABC):
         return (len(self.fields), *self.grid.shape)
 
     def check(self, state: Tensor) -> Tensor:
-        """Return ``state`` if it is (b, C, *grid) and finite, raise otherwise."""
+        """Return ``state`` if it is (b, C, *grid) and finite; raises UserError otherwise."""
         if tuple(state.shape[1:]) != self.shape:
             raise UserError(
                 f"{self.label}: expected states (b, {', '.join(map(str, self.shape))}), got {tuple(state.shape)}"
@@ -205,20 +205,22 @@ class PDE(ABC):
 
     @abstractmethod
     def draw(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        """States with the coefficient drawn from its law and the solution part zero."""
+        """States (len(indices), C, *grid) with a random coefficient and the solution part zero."""
 
     @abstractmethod
     def solve(self, state: Tensor) -> Tensor:
-        """Read the coefficient part, return the full state that meets the discrete equation, whatever ``data`` is."""
+        """Full states (b, C, *grid) that solve the discrete equation for the coefficient part, whatever ``data`` is."""
 
     def resimulate(self, state: Tensor, indices: Sequence[int], *, seed: int) -> Tensor:
-        """States with the coefficients of ``state`` (b, C, *grid) and latent parameters drawn anew: the law given both.
+        """States with the coefficients of ``state`` (b, C, *grid) and new draws of the latent parameters.
 
-        Row i depends on (seed, indices[i]) and on its own state alone. Without latent parameters there is one such
+        Element i depends on (seed, indices[i]) and on its own state alone. Without latent parameters there is one such
         state, the solution. Only of discrete data.
         """
         if self.data != "discrete":
-            raise UserError(f"{self.label}: no state of {self.data} data is found from its coefficient; use discrete")
+            raise UserError(
+                f"{self.label}: {self.data} data cannot be computed from their coefficient; use data: discrete"
+            )
         return self._resimulated(state, indices, seed)
 
     def _resimulated(self, state: Tensor, indices: Sequence[int], seed: int) -> Tensor:
@@ -245,7 +247,7 @@ class PDE(ABC):
         """Whether the own residual is affine in the state."""
 
     def exact_prior(self) -> str | None:
-        """Kind of the exact prior that the law of generated states has: ``gaussian``, ``mixture`` or None."""
+        """Kind of exact prior that the distribution of generated states has: ``gaussian``, ``mixture`` or None."""
         return "gaussian" if self.affine() else None
 
     @abstractmethod
@@ -253,11 +255,11 @@ class PDE(ABC):
         """Smooth states and their exact continuous residual on the residual's points (order check)."""
 
     def refined(self, n: int) -> Self:
-        """The same problem with ``n`` points along an axis; time steps that are no axis of the grid shrink alike."""
+        """The same problem with ``n`` points along an axis; time steps that are no grid axis shrink in proportion."""
         return type(self)(replace(self.config, n=n))
 
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """Maps of states that leave the law invariant, identity included (exact augmentation)."""
+        """Maps of states that leave the data distribution invariant, identity included (for augmentation)."""
         return (lambda state: state,)
 
     def state_factor(self) -> Tensor:
@@ -265,7 +267,7 @@ class PDE(ABC):
 
         Only where states are linear in that noise, hence Gaussian with mean zero.
         """
-        raise UserError(f"{self.label} has no Gaussian coefficient law: it has no exact prior; train a network prior")
+        raise UserError(f"{self.label} has no Gaussian coefficient and hence no exact prior; train a network prior")
 
     def latent_map(self) -> LatentMap:
         """The white noise behind generated states, in which posteriors are sampled; directions without effect left out.
@@ -285,7 +287,7 @@ class PDE(ABC):
         return LatentMap(factor, lambda flat: flat.reshape(-1, *self.shape), self.solve)
 
     def mixture(self) -> tuple[Tensor, Tensor, float]:
-        """Means (K, C, *grid), weights (K,) and width of the Gaussian mixture that generated states follow exactly."""
+        """Means (K, C, *grid), weights (K,) and standard deviation of the Gaussian mixture of generated states."""
         raise UserError(f"{self.label} is not generated by a Gaussian mixture: it has no exact mixture prior")
 
     def constraints(self, state: Tensor) -> tuple[Constraint, ...]:

@@ -1,4 +1,4 @@
-"""Tasks, observations, and the problem: the only door between prior coordinates and physics."""
+"""Inverse problem of a batch: misfit, PDE residual and hard constraints as functions of prior coordinates."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -12,9 +12,9 @@ from jensenbench.core.constraints import (
     Constraint,
     FixedEntries,
     Measured,
-    chained,
-    joint,
     joint_violation,
+    project_in_turn,
+    project_jointly,
     require_compatible,
 )
 from jensenbench.core.observations import MaskObservation, Observation
@@ -22,20 +22,25 @@ from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
 from jensenbench.numerics.least_norm import least_change
 
-NEAREST = 10  # conjugate gradients of a joint correction: more changed no sample of ECI in its third digit
+JOINT_ITERATIONS = 10  # of conjugate gradients in a joint correction: with more, three digits of ECI stay the same
 
 
 class Problem:
-    """A batch of (instance, draw) pairs of one task.
+    """A batch of (instance, draw) pairs of one task, seen from prior coordinates x (b, C, *grid).
+
+    Methods reach the physics through this class alone.
 
     Args:
         pde: the equation.
         task: label of the task.
-        codec: map between fields and prior coordinates.
-        observation: data of every row of the batch; None when nothing is observed.
-        constraints: hard constraints besides the data; exact data that contradict them are refused.
-        scale: (C,) standard deviation of each field.
+        codec: map between physical fields and prior coordinates.
+        observation: data of every element of the batch; None when nothing is observed.
+        constraints: hard constraints besides the data.
+        scale: (C,) standard deviation of each field over the training states.
         term_scale: rms of the equation's largest term on the data, the residual's unit.
+
+    Raises:
+        UserError: noise-free observations contradict the constraints.
     """
 
     def __init__(
@@ -57,23 +62,28 @@ class Problem:
             require_compatible(self.hard_constraints(), pde.shape)
 
     def encode(self, fields: Tensor) -> Tensor:
+        """Physical fields (b, C, *grid) to prior coordinates of the same shape."""
         return self.codec.encode(fields)
 
     def decode(self, x: Tensor) -> Tensor:
+        """Prior coordinates (b, C, *grid) to physical fields of the same shape."""
         return self.codec.decode(x)
 
     def misfit(self, x: Tensor) -> Tensor:
-        """forward(decode(x)) - values in physical units, zero off a mask; raises without an observation."""
+        """forward(decode(x)) - values, in physical units and in the shape of the values; zero off a mask.
+
+        Raises UserError without an observation.
+        """
         if self.observation is None:
             raise UserError(f"task {self.task!r} observes nothing: there is no misfit")
         return self.observation.forward(self.decode(x)) - self.observation.values.to(x)
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
-        """Signed terms of the equation at the decoded state."""
+        """Signed terms (b, *interior) of the equation at the decoded state, by name, in physical units."""
         return self.pde.terms(self.decode(x))
 
     def residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
-        """Residual parts of the decoded state, physical units."""
+        """Residual parts of the decoded state by name, in physical units; ``scheme`` names the discretisation."""
         return self.pde.residual(self.decode(x), scheme)
 
     def scaled_residual(self, x: Tensor, scheme: str = "own") -> dict[str, Tensor]:
@@ -87,22 +97,22 @@ class Problem:
         return joint_violation(self.hard_constraints(), self.decode(x))
 
     def correct(self, x: Tensor, *, jointly: bool = False) -> Tensor:
-        """Project the decoded state onto each constraint in order, as published, and encode it again.
+        """Project the decoded state onto each constraint in turn (ECI, arXiv 2412.01786), and encode it again.
 
         ``jointly``: go to the nearest point in prior coordinates that meets all constraints, by a few
         conjugate gradients, and remove what is left of their violation by the joint projection of the fields.
         Entries pasted into smooth fields are jumps, which a codec that whitens magnifies; this moves their
         surroundings with them.
         """
-        constraints, project = self.hard_constraints(), joint if jointly else chained
+        constraints, project = self.hard_constraints(), project_jointly if jointly else project_in_turn
         if not constraints:
             return x
         if jointly:
-            x = least_change(self.violation, x, iterations=NEAREST)
+            x = least_change(self.violation, x, iterations=JOINT_ITERATIONS)
         return self.encode(project(constraints, self.decode(x)))
 
     def hard_constraints(self) -> tuple[Constraint, ...]:
-        """The declared constraints and, where the data are exact, the observations."""
+        """The declared constraints and, where the data are free of noise, the observations."""
         data = self.observation
         if data is None or data.noise_std > 0:
             return self.constraints

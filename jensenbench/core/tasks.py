@@ -1,4 +1,4 @@
-"""Tasks: what is observed of a state, how much of it, and with which noise."""
+"""Inverse-problem tasks: which entries of a state are observed, with which noise and which conservation laws."""
 
 from dataclasses import dataclass, replace
 
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from jensenbench.core.constraints import Constraint
-from jensenbench.core.masks import REGIONS, conserved, refusal
+from jensenbench.core.masks import REGIONS, spatial_axes
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.pde import PDE, Role
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.numerics.random import seed_of
 
+CONSERVED = ("mass", "mean")  # names of the constraints of conserved quantities
 _SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on other grids
 
 
@@ -20,9 +21,14 @@ _SPARSE = 500 / 128**2  # DiffusionPDE's 500 of 128² points, kept as a share on
 class Task:
     """Which share of the coefficient and of the solution is observed, at random points, with which noise.
 
-    A share of 0 observes nothing, 1 everything. ``noise_std`` is in units of each field's std. ``region``, one of
-    :data:`~jensenbench.core.masks.REGIONS`, is observed wholly. ``conserves``: the conserved quantities of states are
-    hard constraints.
+    A share of 0 observes nothing, 1 everything.
+
+    Attributes:
+        name: without the noise; see :attr:`label`.
+        coefficient, solution: observed shares.
+        noise_std: standard deviation of the noise, in units of each field's.
+        region: one of :data:`~jensenbench.core.masks.REGIONS`, observed wholly; empty for none.
+        conserves: whether the conserved quantities of states are hard constraints.
     """
 
     name: str
@@ -36,7 +42,9 @@ class Task:
         if self.region and self.region not in REGIONS:
             raise UnknownName(f"region of task {self.name!r}", self.region, REGIONS)
         if self.conserves and (self.region != "initial" or self.noise_std):
-            raise UserError(f"task {self.name!r}: kept integrals follow from exact initial data; use noise_std = 0")
+            raise UserError(
+                f"task {self.name!r}: conserved quantities follow from a noise-free initial state; use noise_std = 0"
+            )
         if not (0 <= self.coefficient <= 1 and 0 <= self.solution <= 1):
             raise UserError(
                 f"task {self.name!r}: observed shares {self.coefficient}, {self.solution} must lie in [0, 1]"
@@ -46,26 +54,38 @@ class Task:
 
     @property
     def label(self) -> str:
+        """Name with the noise, as in tables and paths."""
         return f"{self.name}_noise{self.noise_std:g}" if self.noise_std else self.name
 
     @property
     def observes(self) -> bool:
+        """Whether anything is observed."""
         return self.coefficient > 0 or self.solution > 0 or bool(self.region)
 
     def knows(self, role: Role) -> bool:
         """Whether all entries of a role are observed."""
         return getattr(self, role) == 1 or (role == "coefficient" and self.region == "initial")
 
-    def refusal(self, pde: PDE) -> str | None:
-        """Why this PDE has no such task, None if it has."""
-        return refusal(pde, self.region, conserves=self.conserves) if self.region else None
+    def unsupported(self, pde: PDE) -> str | None:
+        """Why a PDE does not support this task, None if it does."""
+        if not self.region:
+            return None
+        if not pde.evolves:
+            return "its states are no evolution in time"
+        if self.region == "boundary" and all(axis.kind == "periodic" for axis in spatial_axes(pde)):
+            return "it is periodic in space and has no boundary"
+        if self.conserves and not self.constraints(pde, torch.zeros(1, *pde.shape, dtype=torch.float64)):
+            return "its data have no conserved quantity"
+        return None
 
     def constraints(self, pde: PDE, state: Tensor) -> tuple[Constraint, ...]:
         """Hard constraints besides the data, of states with the coefficient part of ``state`` (b, C, *grid)."""
-        return conserved(pde, state) if self.conserves else ()
+        if not self.conserves:
+            return ()
+        return tuple(constraint for constraint in pde.constraints(state) if constraint.name in CONSERVED)
 
     def mask(self, pde: PDE, *, seed: int, index: int) -> Tensor:
-        """(C, *grid) bool mask of one instance, a function of (seed, task, index) alone."""
+        """Observed entries (C, *grid) of one instance, bool: a function of (seed, task, index) alone."""
         stream = _stream(seed, self.label, index, "mask")
         shares: dict[Role, float] = {"coefficient": self.coefficient, "solution": self.solution}
         mask = torch.zeros(pde.shape, dtype=torch.bool)
@@ -77,16 +97,12 @@ class Task:
         return mask | REGIONS[self.region](pde, stream) if self.region else mask
 
     def observe(self, state: Tensor, pde: PDE, field_std: Tensor, *, seed: int, index: int) -> MaskObservation:
-        """Data of one state (C, *grid), as an observation of batch size one."""
+        """Observation (batch size one) of one physical state (C, *grid), whose fields have std ``field_std`` (C,)."""
         mask = self.mask(pde, seed=seed, index=index)
         noise = torch.as_tensor(_stream(seed, self.label, index, "noise").standard_normal(pde.shape))
         spread = self.noise_std * field_std.reshape(-1, *[1] * len(pde.grid.shape))
         values = torch.where(mask, state + spread * noise, torch.zeros_like(state))
         return MaskObservation(mask[None], values[None], self.noise_std)
-
-
-def _stream(seed: int, *key: object) -> np.random.Generator:
-    return np.random.default_rng(seed_of((seed, *key)))
 
 
 TASKS: dict[str, Task] = {
@@ -108,7 +124,11 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(name: str, *, noise_std: float = 0.0) -> Task:
-    """A task of the suite by name, with observation noise."""
+    """A task of :data:`TASKS` with observation noise; raises UnknownName."""
     if name not in TASKS:
         raise UnknownName("task", name, TASKS)
     return replace(TASKS[name], noise_std=noise_std)
+
+
+def _stream(seed: int, *key: object) -> np.random.Generator:
+    return np.random.default_rng(seed_of((seed, *key)))

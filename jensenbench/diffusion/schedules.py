@@ -1,4 +1,4 @@
-"""Noise schedules of diffusion samplers, and the exact map from VP levels to the shared denoiser's sigma."""
+"""Noise schedules (EDM, VP, sub-VP, flow matching) and their exact map to the sigma of an EDM denoiser."""
 
 import math
 from dataclasses import dataclass
@@ -44,10 +44,10 @@ class EDMGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class VPGrid:
-    """Levels that an ancestral sampler visits.
+    """Noise levels of an ancestral sampler.
 
     Attributes:
-        steps: how many.
+        steps: number of levels.
         levels: "linear": evenly spaced among ``schedule_steps`` levels of the linear-beta schedule
             (arXiv 2006.11239; spacing of 2102.09672; equal numbers give the schedule itself), or
             "edm": those of :class:`EDMGrid` with its default range.
@@ -103,7 +103,7 @@ class FlowGrid:
             raise UnknownName("times", self.times, TIMES)
 
     def grid(self) -> Tensor:
-        """(steps + 1,) float64 times."""
+        """(steps + 1,) float64 times from 0 to 1."""
         if self.times == "edm":
             return torch.cat([torch.zeros(1, dtype=torch.float64), 1 / (1 + EDMGrid(steps=self.steps).sigmas()[1:])])
         return torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
@@ -113,8 +113,12 @@ class FlowGrid:
 class Ancestral:
     """Coefficients of q(x_{t-1} | x_t, x0) for x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
 
-    Index t = 0 is the cleanest level. ``single`` rounds what the sampler multiplies with to float32. ``wide`` takes
-    beta_t for the variance of a step, the other choice of Ho et al., section 3.2.
+    Source: Ho et al., arXiv 2006.11239, eq. 4 and 7.
+
+    Attributes:
+        betas: (T,); index t = 0 is the cleanest level.
+        single: round the coefficients of the update to float32.
+        wide: take beta_t for the variance of a step, the other choice of the paper's section 3.2.
     """
 
     betas: Tensor
@@ -123,10 +127,12 @@ class Ancestral:
 
     @property
     def alphas_bar(self) -> Tensor:
+        """abar_t = prod of 1 - beta up to t, (T,)."""
         return torch.cumprod(1 - self.betas, 0)
 
     @property
     def previous(self) -> Tensor:
+        """abar_{t-1}, (T,); 1 for t = 0."""
         return torch.cat([self.betas.new_ones(1), self.alphas_bar[:-1]])
 
     @property
@@ -140,7 +146,7 @@ class Ancestral:
         return self.betas * (1 - self.previous) / (1 - self.alphas_bar)
 
     def coefficients(self) -> dict[str, list[float]]:
-        """Per t: x0 = recip x - recip_m1 eps; next mean = mean_x0 x0 + mean_x x; its std, not used at t = 0."""
+        """For each t: x0 = recip x - recip_m1 eps; x_{t-1} has mean mean_x0 x0 + mean_x x; std, not used at t = 0."""
         bar, previous, beta = self.alphas_bar, self.previous, self.betas
         variance = beta if self.wide else self.posterior_variance
         values = {
@@ -195,7 +201,7 @@ class Scaled:
 
     @classmethod
     def edm(cls, steps: int, *, sigma_max: float = 100.0, sigma_end: float = 0.01, rho: float = 7.0) -> Self:
-        """sigma = t, s = 1; the last of ``steps`` levels is sigma_end and is repeated, so that its step only guides."""
+        """sigma = t, s = 1; the last of ``steps`` levels, sigma_end, is repeated, so that the last step only guides."""
         grid = power_grid(sigma_max, sigma_end, steps, rho)
         t = torch.cat([grid, grid[-1:]])
         return cls(t, t, torch.ones_like(t), torch.ones_like(t), torch.zeros_like(t), sigma_max)
@@ -230,14 +236,15 @@ FLOWS = ("edm", "vp", "subvp", "flow")
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """dx/dt = drift x - pull D(x/s; sigma) for x_t = s (x0 + sigma eps), on t_0 > ... > t_N = 0 where x_N = x0.
+    """dx/dt = drift x - gain D(x/s; sigma) for x_t = s (x0 + sigma eps), on t_0 > ... > t_N = 0 where x_N = x0.
 
-    The four schedules are the same flow of the same denoiser in other coordinates and on other grids:
-    drift = s'/s + sigma'/sigma, pull = sigma' s/sigma. Source: Karras et al., arXiv 2206.00364, eq. 4 and table 1;
-    sub-VP: Song et al., arXiv 2011.13456, eq. 29. The coefficients at t_N, where an Euler step ends, are not used.
+    The four schedules are the same flow of the same denoiser D in other coordinates and on other grids:
+    drift = s'/s + sigma'/sigma, gain = sigma' s/sigma, with derivatives in t. The coefficients at t_N, where an Euler
+    step ends, are not used. Source: Karras et al., arXiv 2206.00364, eq. 4 and table 1; sub-VP: Song et al., arXiv
+    2011.13456, eq. 29.
 
     Attributes:
-        times, sigmas, scales, drift, pull: (N + 1,) float64.
+        times, sigmas, scales, drift, gain: (N + 1,) float64.
         start: standard deviation of x_0 in units of the white noise it is made from.
     """
 
@@ -245,7 +252,7 @@ class ProbabilityFlow:
     sigmas: Tensor
     scales: Tensor
     drift: Tensor
-    pull: Tensor
+    gain: Tensor
     start: float
 
     @classmethod
@@ -256,7 +263,7 @@ class ProbabilityFlow:
 
     @classmethod
     def vp(cls, steps: int, *, beta_d: float = 19.9, beta_min: float = 0.1, last: float = 1e-3) -> Self:
-        """s² = exp(-L), s² (1 + sigma²) = 1 with L = beta_d t²/2 + beta_min t; t even from 1 to ``last``, then 0."""
+        """s² = exp(-L), s² (1 + sigma²) = 1 with L = beta_d t²/2 + beta_min t; t linear from 1 to ``last``, then 0."""
         t, level, rate = _betas_in_time(steps, beta_d, beta_min, last)
         scale, sigma = torch.exp(-level / 2), torch.expm1(level).sqrt()
         drift = rate / (2 * sigma.square())  # rate (1 + sigma²)/(2 sigma²) - rate/2
@@ -298,12 +305,12 @@ def power_grid(first: float, last: float, steps: int, rho: float) -> Tensor:
 
 
 def betas_between(alphas_bar: Tensor) -> Tensor:
-    """Betas of the process that visits these levels, cleanest first."""
+    """Betas of the process whose levels are ``alphas_bar`` (T,), cleanest first."""
     return 1 - alphas_bar / torch.cat([alphas_bar.new_ones(1), alphas_bar[:-1]])
 
 
 def respaced(betas: Tensor, steps: int) -> Tensor:
-    """Betas of the same process seen at ``steps`` of its levels, the first and the last among them."""
+    """Betas of the same process at ``steps`` of its levels, the first and the last among them (arXiv 2102.09672)."""
     if steps == len(betas):
         return betas
     kept = torch.linspace(0, len(betas) - 1, steps, dtype=torch.float64).round().long()

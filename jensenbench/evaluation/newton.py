@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
-from jensenbench.numerics.least_norm import GaussNewton, LeastNormResult, Rows, balanced
+from jensenbench.numerics.least_norm import Equations, GaussNewton, LeastNormResult, equilibrated
 
 STEPS = (1, 3)
 CHUNK = 64  # states that go together: their vectors stay in the cache of a CPU
@@ -39,7 +39,7 @@ def newton(problem: Problem, fields: Tensor) -> dict[int, Projected]:
 def _chunk(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastNormResult]:
     part = problem if problem.observation is None else problem.subset(instances.tolist())
     x = part.encode(fields)
-    iterates = RULE.iterates(balanced(lambda state: demands(part, state), x), x)
+    iterates = RULE.iterates(equilibrated(lambda state: demands(part, state), x), x)
     found, converged = [], torch.ones(len(x), dtype=torch.bool)
     for step in range(1, max(STEPS) + 1):
         x, met = next(iterates)
@@ -49,12 +49,12 @@ def _chunk(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastNor
     return found
 
 
-def demands(problem: Problem, x: Tensor) -> list[Rows]:
+def demands(problem: Problem, x: Tensor) -> list[Equations]:
     """What a state should bring to zero: parts of the residual, then the exact data of each field."""
     parts = problem.scaled_residual(x).values()
-    equation = [Rows(part, x.new_full((len(x),), part.shape[1])) for part in parts]
+    equation = [Equations(part, x.new_full((len(x),), part.shape[1])) for part in parts]
     data = problem.observation
     if not isinstance(data, MaskObservation) or data.noise_std > 0:
         return equation
     misfit = problem.misfit(x).flatten(2) / problem.scale.to(x)[:, None]
-    return equation + [Rows(*pair) for pair in zip(misfit.unbind(1), data.counts().to(x).unbind(1), strict=True)]
+    return equation + [Equations(*pair) for pair in zip(misfit.unbind(1), data.counts().to(x).unbind(1), strict=True)]

@@ -226,7 +226,7 @@ def _pde(raw: Mapping[str, Any], priors: Mapping[str, Any], tasks: tuple[Task, .
     pde = make_pde(raw["pde"], settings)
     tasks = tuple(_task(item) for item in raw["tasks"]) if "tasks" in raw else tasks
     for task in tasks:
-        reason = task.refusal(pde)
+        reason = task.unsupported(pde)
         if reason:
             raise UserError(f"{pde.label} has no task {task.name!r}: {reason}; list its own `tasks:` beside the PDE")
     return PDEEntry(

@@ -18,9 +18,9 @@ from jensenbench.experiment.fits import Fitted
 from jensenbench.experiment.jobs import FitJob, JensenJob
 from jensenbench.experiment.runner import Run, make_method, noise_key, problem_of, with_fit
 from jensenbench.io.files import canonical_json
-from jensenbench.jensen.measure import Row, Subject
+from jensenbench.jensen.curves import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.jensen.visited import Visits, visited_rows
+from jensenbench.jensen.trajectory_gap import PriorCalls, trajectory_rows
 from jensenbench.priors.io import LoadedPrior
 from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
 from jensenbench.runtime.progress import progress
@@ -37,7 +37,7 @@ class Trajectory:
     ``levels`` are those of the denoiser's latest call whenever the method evaluated the equation.
     """
 
-    visits: Visits | None = None
+    visits: PriorCalls | None = None
     residual_of: str = ""
     levels: tuple[float, ...] = ()
     reason: str = ""
@@ -90,7 +90,7 @@ def rows_of(run: Run, trajectory: Trajectory, subject: Subject, settings: Jensen
     count, there = len(trajectory.visits.sigma) - len(inside.sigma), len(trajectory.visits.sigma)
     if len(inside.sigma):
         trained = run.module is not None or run.prior.kind == "network"
-        yield from visited_rows(subject, settings, inside, trained=trained)
+        yield from trajectory_rows(subject, settings, inside, trained=trained)
     if count:
         yield {"usable": False, "reason": f"{count} of {there} calls lie outside sigma = {low:g} to {high:g}"}
 
@@ -130,7 +130,7 @@ def trace(run: Run, task: Task, observation: MaskObservation | None, settings: J
         runs, levels, reason = apart(own, problem, settings)
     if runs is None:
         return Trajectory(reason=reason)
-    return Trajectory(Visits.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
+    return Trajectory(PriorCalls.of_probes(runs), capabilities.residual_of if levels else "", tuple(levels))
 
 
 Probes = list[tuple[Tensor, Tensor, Tensor]]  # of one run

@@ -1,4 +1,4 @@
-"""Files of the suite: where they lie, how they are written so that a killed job leaves nothing half-written."""
+"""Atomic file writing, and reading of HDF5, YAML and canonical JSON with one clear error each."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file and move it into place."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
@@ -44,14 +44,14 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Create an HDF5 file through ``fill`` and move it into place."""
+    """Create an HDF5 file atomically; ``fill`` writes its content."""
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         fill(file)
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open for reading; a missing, truncated or foreign file is one clear error."""
+    """Open an HDF5 file for reading; a missing, truncated or foreign file raises UserError."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run the stage that makes it")
     try:
@@ -63,7 +63,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def read_split(path: Path, split: str, *, count: int | None = None) -> np.ndarray:
-    """States (N, C, *grid) of one split of a data file, float64; refuses NaN and too few states."""
+    """States (N, C, *grid) of one split of a data file, float64.
+
+    Raises UserError where the split is missing, holds NaN, or has fewer than ``count`` states.
+    """
     with open_hdf5(path) as file:
         if split not in file:
             raise UserError(f"{path} has no split {split!r}; it holds {sorted(file)}")
@@ -85,17 +88,17 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """HDF5 attributes as plain Python values; arrays stay arrays."""
+    """HDF5 attributes with Python scalars in place of numpy's; arrays stay arrays."""
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
 
 
 def canonical_json(value: Mapping[str, Any] | list[Any]) -> str:
-    """JSON text that equal values share."""
+    """JSON text with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML or JSON mapping from a file."""
+    """The mapping in a YAML or JSON file; raises UserError where there is none."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

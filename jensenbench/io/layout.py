@@ -1,9 +1,9 @@
-"""Paths of a tier below ``results/{tier}``."""
+"""Directory layout of results: where each stage of the workflow reads and writes."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-POSTERIORS = Path("results/published/posteriors")  # reference posteriors, below the root
+POSTERIORS = Path("results/published/posteriors")  # reference posteriors, below the repository's root
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class Layout:
         return self.root / "priors" / pde / prior / f"{seed}.safetensors"
 
     def training(self, pde: str, prior: str, seed: int | str) -> Path:
-        """Undeclared folder of resumable training state."""
+        """Folder of resumable training state; no output of the workflow."""
         return self.root / "training" / pde / prior / str(seed)
 
     def pairs(self, pde: str, prior: str, digest: str, seed: int | str) -> Path:
-        """Index of the teacher pairs of one setting; the shards lie beside it."""
+        """Index of the teacher pairs of one setting; their shards are beside it."""
         return self.root / "pairs" / pde / prior / digest / str(seed) / "pairs.json"
 
     def fit(self, pde: str, prior: str, method: str, digest: str, seed: int | str) -> Path:
         return self.root / "fits" / pde / prior / method / digest / str(seed) / "module.safetensors"
 
     def fitting(self, pde: str, prior: str, method: str, digest: str, seed: int | str) -> Path:
-        """Undeclared folder of a fit's resumable state."""
+        """Folder of a fit's resumable state; no output of the workflow."""
         return self.fit(pde, prior, method, digest, seed).with_name("state")
 
     def samples(self, pde: str, prior: str, method: str, variant: str, seed: int | str) -> Path:
         return self.root / "samples" / pde / prior / method / variant / f"{seed}.h5"
 
     def tuning(self, pde: str, prior: str, method: str, variant: str, seed: int | str) -> Path:
-        """Folder of the runs, metrics and timings of one cell's trials."""
+        """Folder of the runs, metrics and timings of the trials of one variant."""
         return self.root / "tuning" / pde / prior / method / variant / str(seed)
 
     def evaluation(self, pde: str, prior: str, seed: int | str) -> Path:

@@ -1,4 +1,4 @@
-"""Columns, statuses and splits of the suite's tables and files."""
+"""Schema of the result tables: columns, run statuses and data splits."""
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "skipped", "diverged", "over_budget", "out_of_memory", "timeout", "failed")

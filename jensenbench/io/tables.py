@@ -1,4 +1,4 @@
-"""Result tables as compressed CSV: equal content gives equal bytes."""
+"""Result tables (runs, metrics, timings) as compressed CSV: equal content gives equal bytes."""
 
 import gzip
 import io
@@ -13,8 +13,7 @@ from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, replacing
 from jensenbench.io.schema import METRIC_COLUMNS, RUN_COLUMNS, RUN_KEYS, SCHEMA_VERSION, TIMING_COLUMNS
 
-RUN_ID = ("pde", "prior", "method", "variant", "task", "seed", "config_digest", "data_digest")
-
+RUN_ID = (*RUN_KEYS, "config_digest", "data_digest")  # columns that name a run
 COLUMNS = {"runs": RUN_COLUMNS, "metrics": METRIC_COLUMNS, "timings": TIMING_COLUMNS}
 Tables = dict[str, pd.DataFrame]
 
@@ -31,15 +30,37 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table written by :func:`write_csv`."""
+    """A table written by :func:`write_csv`; raises UserError where it is missing or truncated."""
     try:
         return pd.read_csv(path, dtype={"reason": "string", "seed": "int64"} if path.name.startswith("runs") else None)
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} is missing or truncated ({error}); run its stage again") from error
 
 
+def identified(row: dict[str, Any]) -> dict[str, Any]:
+    """A run's row with its ``run_id``, the digest of its labels, settings and data, and the schema version."""
+    identity = canonical_json([row[key] for key in RUN_ID])
+    return row | {"run_id": provenance.digest_text(identity), "schema_version": SCHEMA_VERSION}
+
+
+def write_tables(
+    out: Path, rows: list[dict[str, Any]], frames: Sequence[pd.DataFrame | None], timings: list[dict[str, Any]]
+) -> None:
+    """Write the three tables of an evaluation into a folder; raises UserError where a run is given twice."""
+    names = {row["run_id"]: row for row in rows}
+    if len(names) < len(rows):
+        twice = next(row for row in rows if names[row["run_id"]] is not row)
+        label = f"{twice['method']}/{twice['variant']} on {twice['task']}"
+        raise UserError(f"{label} was given twice; name each samples file once")
+    runs = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+    found = [frame for frame in frames if frame is not None] or [pd.DataFrame(columns=list(METRIC_COLUMNS))]
+    write_csv(out / "runs.csv.gz", runs)
+    write_csv(out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(METRIC_COLUMNS)))
+    write_csv(out / "timings.csv.gz", pd.DataFrame(timings, columns=list(TIMING_COLUMNS)))
+
+
 def read_tables(folder: Path) -> Tables:
-    """Runs, metrics and timings of a folder; raises on another schema or on metrics without a run."""
+    """Runs, metrics and timings of a folder; raises UserError on another schema or on metrics without a run."""
     tables = {name: _read(folder / f"{name}.csv.gz", columns) for name, columns in COLUMNS.items()}
     versions = set(tables["runs"]["schema_version"]) - {SCHEMA_VERSION}
     if versions:
@@ -54,7 +75,7 @@ def read_tables(folder: Path) -> Tables:
 
 
 def join_tables(folders: Sequence[Path], out: Path) -> None:
-    """Concatenate the tables of all folders into ``out``; a run that is there twice is refused by name."""
+    """Concatenate the tables of all folders into ``out``; raises UserError naming a run that is in two of them."""
     if not folders:
         raise UserError("there are no evaluations to collect; run the stage `evaluate` first")
     parts = [read_tables(folder) for folder in folders]
@@ -65,7 +86,7 @@ def join_tables(folders: Sequence[Path], out: Path) -> None:
 
 
 def refuse_duplicates(runs: pd.DataFrame) -> None:
-    """Raise where a run_id occurs twice, naming the run and its folders."""
+    """Raise UserError where a run_id occurs twice, naming the run and its folders."""
     for run_id, folders in runs.groupby("run_id")["folder"]:
         if len(folders) > 1:
             row = runs.set_index("run_id").loc[run_id].iloc[0]
@@ -79,25 +100,3 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         wrong = sorted(set(table.columns) ^ set(columns)) or "another order"
         raise UserError(f"{path} has other columns than this suite writes ({wrong}); evaluate it again")
     return table
-
-
-def identified(row: dict[str, Any]) -> dict[str, Any]:
-    """A run's row with its id, the digest of its labels, settings and data."""
-    identity = canonical_json([row[key] for key in RUN_ID])
-    return row | {"run_id": provenance.digest_text(identity), "schema_version": SCHEMA_VERSION}
-
-
-def write_tables(
-    out: Path, rows: list[dict[str, Any]], frames: Sequence[pd.DataFrame | None], timings: list[dict[str, Any]]
-) -> None:
-    """Write the three tables of an evaluation."""
-    names = {row["run_id"]: row for row in rows}
-    if len(names) < len(rows):
-        twice = next(row for row in rows if names[row["run_id"]] is not row)
-        label = f"{twice['method']}/{twice['variant']} on {twice['task']}"
-        raise UserError(f"{label} was given twice; name each samples file once")
-    runs = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
-    found = [frame for frame in frames if frame is not None] or [pd.DataFrame(columns=list(METRIC_COLUMNS))]
-    write_csv(out / "runs.csv.gz", runs)
-    write_csv(out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(METRIC_COLUMNS)))
-    write_csv(out / "timings.csv.gz", pd.DataFrame(timings, columns=list(TIMING_COLUMNS)))

@@ -1,4 +1,4 @@
-"""Tensors with metadata in one safetensors file whose digest tells whether it is whole."""
+"""Safetensors files with JSON metadata and a content digest that is checked on reading."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _METADATA = "jensenbench"  # one key: the library writes several in random order
 
 
 def write_tensors(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Write a file; equal content gives equal bytes. Returns the digest of the content."""
+    """Write a file atomically; equal content gives equal bytes. Returns the digest of the content."""
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     digest = _digest(meta, stored)
     text = canonical_json({**meta, "digest": digest})
@@ -27,7 +27,7 @@ def write_tensors(path: Path, meta: Mapping[str, Any], tensors: Mapping[str, Ten
 
 
 def read_tensors(path: Path, stage: str, *, format: int) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """Metadata, tensors and digest of a file that ``stage`` makes; a damaged or foreign one is one clear error."""
+    """Metadata, tensors and digest of a file that ``stage`` writes; raises UserError if it is damaged or foreign."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run the stage `{stage}`")
     again = f"delete it and run the stage `{stage}` again"

@@ -1,4 +1,4 @@
-"""What an estimator finds at each noisy state, and its mean with a standard error."""
+"""Estimates of the Jensen gap per noisy state, their means, standard errors and 95 % intervals."""
 
 import math
 from dataclasses import dataclass
@@ -12,19 +12,20 @@ from jensenbench.errors import UserError
 from jensenbench.priors.empirical import FEWEST_STATES
 
 LEAST_DRAWS = 4  # two halves, each with a variance
-SQUARES = ("gap", "denoised", "posterior", "network")
+SQUARES = ("gap", "denoised", "posterior", "network")  # mean squares of GapEstimate
+Row = dict[str, Any]  # of a table of the Jensen gap, by column
 
 
 @dataclass(frozen=True)
 class GapEstimate:
-    """Values at n noisy states, each (n,); squares are means over interior points. NaN: this estimator cannot know.
+    """Values at n noisy states, each (n,); squares are means over interior points. NaN: not known to the estimator.
 
     Attributes:
-        gap: |E[R(x0)|x_t] - R(E[x0|x_t])|², without bias, hence sometimes negative where it is small.
+        gap: |E[R(x0)|x_t] - R(E[x0|x_t])|², unbiased, hence sometimes negative where it is small.
         denoised: |R(E[x0|x_t])|².
-        posterior: E[|R(x0)|² | x_t], the residual of posterior samples, in which there is no gap.
+        posterior: E[|R(x0)|² | x_t], the residual of posterior samples, which have no gap.
         loss_gap: E[|R(x0)|² | x_t] - |R(E[x0|x_t])|², signed.
-        network: |R(D(x_t)) - R(E[x0|x_t])|² of a trained prior D: what is no gap in its residual.
+        network: |R(D(x_t)) - R(E[x0|x_t])|² of a trained prior D: the part of its residual that is not the gap.
         ess: effective number of states or draws behind the posterior; infinite for closed forms.
     """
 
@@ -42,12 +43,12 @@ def square(residual: Tensor) -> Tensor:
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
-    """Mean product (n,) over points: of two independent estimates of one vector, its squared length without bias."""
+    """Mean product (n,) over points; of two independent estimates of a vector: its mean square without bias."""
     return (first * second).mean(1)
 
 
 def unknown(like: Tensor) -> Tensor:
-    """NaN (n,) for what an estimator cannot know."""
+    """NaN (n,) for values that an estimator does not know."""
     return torch.full((len(like),), math.nan, dtype=torch.float64)
 
 
@@ -56,7 +57,7 @@ def split_in_halves(values: Tensor) -> tuple[Tensor, Tensor]:
     count = values.shape[1]
     if count < LEAST_DRAWS or count % 2:
         raise UserError(
-            f"{count} draws or probes a state: an estimate without bias takes two equal halves; use an even "
+            f"{count} draws or probes per state: an unbiased estimate takes two equal halves; use an even "
             f"number, {LEAST_DRAWS} or more"
         )
     return values[:, : count // 2], values[:, count // 2 :]
@@ -74,12 +75,12 @@ def student_95(count: int) -> float:
     return float(stats.t.ppf(0.975, count - 1))
 
 
-def summary(found: GapEstimate) -> dict[str, Any]:
-    """One row: roots of the mean squares with their 95 % intervals, the signed loss gap, and whether it is usable.
+def summary(found: GapEstimate) -> Row:
+    """Row of a table: roots of the mean squares with 95 % intervals, the signed loss gap, and whether it is usable.
 
     ``<name>_error`` is the standard error of the mean *square*; an interval's end below zero is shown as 0.
     """
-    row: dict[str, Any] = {}
+    row: Row = {}
     for name in SQUARES:
         mean, error = mean_and_error(getattr(found, name))
         width = student_95(len(found.gap)) * error
@@ -93,7 +94,7 @@ def summary(found: GapEstimate) -> dict[str, Any]:
 
 
 def require_level(sigma: float, lowest: float, highest: float) -> None:
-    """Refuse noise levels outside the range in which a prior answers as itself."""
+    """Raise UserError for a noise level outside the prior's range [lowest, highest]."""
     if not (0 < sigma < math.inf and lowest <= sigma <= highest):
         raise UserError(
             f"sigma = {sigma:g} lies outside the prior's levels [{lowest:g}, {highest:g}]; choose one inside"

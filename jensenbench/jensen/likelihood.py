@@ -1,4 +1,4 @@
-"""The likelihood's gap in DPS on a PDE: log E[p(y|x0) | x_t] against log p(y | E[x0|x_t]), at every noise level."""
+"""DPS likelihood gap on a PDE: log E[p(y|x0) | x_t] against log p(y | E[x0|x_t]) at every noise level."""
 
 import math
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ from jensenbench.core.noise import KeyedNoise
 from jensenbench.core.pde import Role
 from jensenbench.core.tasks import Task
 from jensenbench.jensen.bounds import Likelihood, bounded, likelihood_gap, operator_norm, total_variance
-from jensenbench.jensen.estimate import mean_and_error, student_95
+from jensenbench.jensen.curves import Subject
+from jensenbench.jensen.estimate import Row, mean_and_error, student_95
 from jensenbench.jensen.estimators.analytic import has_closed_form, posterior
-from jensenbench.jensen.measure import Row, Subject
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.priors.empirical import FEWEST_STATES, EmpiricalPrior, effective_states
 
-POINTS = 4  # observed entries of coefficient and solution each: more leave an empirical posterior no states
+POINTS = 4  # observed entries of coefficient and solution each: with more, an empirical posterior collapses
 CHUNK = 1024  # states that are decoded at a time
-NOISES = (0.1, 0.5)  # std of the data, in units of each field's
+NOISES = (0.1, 0.5)  # std of the data's noise, in units of each field's std
 
 
 @dataclass(frozen=True)
 class Sensors:
-    """The same few entries of every state, seen with noise.
+    """Noisy observations of the same few entries of every state.
 
     Attributes:
         field_std: (C,), the units of the data.
-        truth: physical states (n, C, *grid) that the data come from.
+        truth: physical states (n, C, *grid) that are observed.
     """
 
     subject: Subject
@@ -48,7 +48,7 @@ class Sensors:
         return Task("likelihood", coefficient=first, solution=second).mask(pde, seed=self.seed, index=0)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Data (b, m) without noise of states in prior coordinates, in units of the fields' std."""
+        """Noise-free data (b, m) of states in prior coordinates, in units of the fields' std."""
         return self.read(self.subject.codec.decode(x))
 
     def read(self, fields: Tensor) -> Tensor:
@@ -56,76 +56,78 @@ class Sensors:
         unit = self.field_std.reshape(-1, *[1] * (fields.ndim - 2)).expand(self.mask.shape)
         return fields[:, self.mask] / unit[self.mask]
 
-    def of_law(self, law: EmpiricalPrior) -> Tensor:
-        """The same of all states (N, m) of a law."""
-        return torch.cat([self.predict(part.double()) for part in law.states.split(CHUNK)])
+    def of_states(self, prior: EmpiricalPrior) -> Tensor:
+        """The same (N, m) of all states of an empirical prior."""
+        return torch.cat([self.predict(part.double()) for part in prior.states.split(CHUNK)])
 
     def values(self, std: float) -> Tensor:
-        """Data (n, m): the same draws of noise whatever its std."""
+        """Data (n, m) with noise of a std; the standard normal draws do not depend on it."""
         clean = self.read(self.truth)
         keys = [(self.seed, self.subject.pde.label, "jensen", "y", index) for index in range(len(clean))]
         return clean + std * KeyedNoise(keys)(clean.shape[1:])
 
 
-class LawAt(NamedTuple):
-    """Posterior of an empirical law at n noisy states: log weights (n, N), and the trace (n,) of its covariance."""
+class DenoisingPosterior(NamedTuple):
+    """Posterior of an empirical prior at n noisy states: log weights (n, N), and the trace (n,) of its covariance."""
 
     logs: Tensor
     variance: Tensor
 
 
-def law_at(law: EmpiricalPrior, x: Tensor, sigma: float) -> LawAt:
-    """The posterior of N states at x (n, C, *grid)."""
-    logs = torch.log_softmax(law.logits(x, sigma), 1)
+def denoising_posterior(prior: EmpiricalPrior, x: Tensor, sigma: float) -> DenoisingPosterior:
+    """Posterior of x0 given x = x0 + sigma eps (n, C, *grid), x0 uniform on N states."""
+    logs = torch.log_softmax(prior.logits(x, sigma), 1)
     weights = logs.exp()
-    mean = law.average(weights, lambda part: part)
-    square = law.average(weights, lambda part: part.flatten(1).square().sum(1, keepdim=True))[:, 0]
-    return LawAt(logs, (square - mean.flatten(1).square().sum(1)).clamp(min=0))
+    mean = prior.average(weights, lambda part: part)
+    square = prior.average(weights, lambda part: part.flatten(1).square().sum(1, keepdim=True))[:, 0]
+    return DenoisingPosterior(logs, (square - mean.flatten(1).square().sum(1)).clamp(min=0))
 
 
 def likelihood_rows(
     subject: Subject, settings: JensenSettings, field_std: Tensor, prior: Denoiser | None = None, label: str = ""
 ) -> Iterator[Row]:
-    """Rows of a prior in closed form, if it is one, and of the empirical law of all states, by noise and level."""
+    """Rows of a closed-form prior, if it is one, and of the empirical prior of all states, by noise and level."""
     sensors = Sensors(subject, field_std, subject.clean[: settings.states], settings.seed)
-    norm, states = operator_norm(sensors.predict, subject.pde.shape), sensors.of_law(subject.law)
+    norm, states = operator_norm(sensors.predict, subject.pde.shape), sensors.of_states(subject.empirical)
     values, rows = {std: sensors.values(std) for std in NOISES}, {std: [] for std in NOISES}
     for sigma in settings.sigmas():
         x = subject.noisy(sigma, settings)
         exact = posterior(prior, x, sigma) if prior is not None and has_closed_form(prior) else None
-        law = law_at(subject.law, x, sigma)
+        weighted = denoising_posterior(subject.empirical, x, sigma)
         for std in NOISES:
             labels = {"noise": std, "sigma": sigma}
             if exact is not None:
                 found = likelihood_gap(exact, sensors.predict, values[std], std)
                 reach, infinite = norm * total_variance(exact).sqrt(), torch.full((len(x),), math.inf)
                 rows[std].append({"law": label} | labels | summarised(found, reach, sensors, std, infinite))
-            found, ess = empirical_likelihood(law, states, values[std], std)
-            reach = norm * law.variance.sqrt()
+            found, ess = empirical_likelihood(weighted, states, values[std], std)
+            reach = norm * weighted.variance.sqrt()
             rows[std].append({"law": "empirical"} | labels | summarised(found, reach, sensors, std, ess))
     for std in NOISES:
         yield from rows[std]
 
 
-def empirical_likelihood(law: LawAt, states: Tensor, values: Tensor, std: float) -> tuple[Likelihood, Tensor]:
-    """Both likelihoods under the law of N states, whose data are ``states`` (N, m), and effective states (n,).
+def empirical_likelihood(
+    weighted: DenoisingPosterior, states: Tensor, values: Tensor, std: float
+) -> tuple[Likelihood, Tensor]:
+    """Both likelihoods of data (n, m) under an empirical prior of N states, and effective numbers of states (n,).
 
-    The latter is the smaller one of those behind x_t and those behind x_t and the data: the mean of p(y|x0) rests on
-    few states where these are few.
+    The latter are the smaller ones of those given x_t and those given x_t and the data, on which the mean of p(y|x0)
+    depends. ``states`` (N, m) are the noise-free data of the prior's states.
     """
-    weights = law.logs.exp()
+    weights = weighted.logs.exp()
     constant = values.shape[1] * math.log(2 * math.pi * std**2) / 2
     density = -torch.cdist(values, states).square() / (2 * std**2) - constant
     centre = (values - weights @ states).square().sum(1)
-    found = Likelihood(torch.logsumexp(law.logs + density, 1), -centre / (2 * std**2) - constant)
-    both = effective_states(torch.softmax(law.logs + density, 1))
+    found = Likelihood(torch.logsumexp(weighted.logs + density, 1), -centre / (2 * std**2) - constant)
+    both = effective_states(torch.softmax(weighted.logs + density, 1))
     return found, torch.minimum(effective_states(weights), both)
 
 
 def summarised(found: Likelihood, reach: Tensor, sensors: Sensors, std: float, ess: Tensor) -> Row:
-    """One row: the difference of logarithms a datum with its 95 % interval over states, and the bounds' largest ratios.
+    """Row of the table: difference of logarithms per datum with its 95 % interval, largest ratios of gap to bounds.
 
-    A posterior that has collapsed to one state has no variance but rounding, hence no bound.
+    A posterior that has collapsed to one state has a variance of rounding errors only, hence no bound.
     """
     count = int(sensors.mask.sum())
     mean, error = mean_and_error((found.expected - found.at_mean) / count)

@@ -1,4 +1,4 @@
-"""The residual whose gap is measured, as a polynomial of prior coordinates."""
+"""Interior residual as a function of prior coordinates, with its polynomial degree and derivatives."""
 
 import torch
 from torch import Tensor
@@ -7,19 +7,19 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.pde import PDE, sum_terms
 from jensenbench.errors import UserError
 
-STEP = 0.1  # of the differences that find the degree, as a share of the way from one state to another
-NEGLIGIBLE = 1e-8  # of the equation's largest term and of the largest residual in those differences
+STEP = 0.1  # of the finite differences that find the degree, as a share of the distance between two states
+NEGLIGIBLE = 1e-8  # size of a vanishing difference, relative to the largest term and the largest residual
 
 
 class InteriorResidual:
     """R: prior coordinates (b, C, *grid) to the own interior residual (b, m), in units of the equation's largest term.
 
-    ``degree`` is 1 where R is affine, 2 where it is quadratic, None otherwise: found from third differences between
-    states, in which a quadratic function vanishes.
+    ``degree`` is 1 where R is affine, 2 where it is quadratic, None otherwise: found from second and third
+    differences between states, which vanish for affine and for quadratic functions.
 
     Args:
         unit: rms of the equation's largest term on the data.
-        states: (n, C, *grid) in prior coordinates, n >= 3, of the law that is looked at.
+        states: (n, C, *grid) in prior coordinates, n >= 3, from which the degree is found.
     """
 
     def __init__(self, pde: PDE, codec: Codec, unit: float, states: Tensor):
@@ -46,7 +46,7 @@ class InteriorResidual:
         return (self(at + d) - self(at - d)) / 2
 
     def require_quadratic(self) -> None:
-        """Refuse residuals whose Hessian is not constant."""
+        """Raise UserError for residuals whose Hessian is not constant."""
         if self.degree is None:
             raise UserError(
                 f"{self.pde.label}: its residual is no quadratic function of the state, so it has no constant Hessian; "
@@ -55,9 +55,9 @@ class InteriorResidual:
 
     def _degree(self, states: Tensor) -> int | None:
         if len(states) < 3:
-            raise UserError(f"the degree of a residual is found from three states or more, got {len(states)}")
-        start, way = states[:-1], STEP * states.diff(dim=0)
-        values = torch.stack([self(start + k * way) for k in range(4)])
+            raise UserError(f"the degree of a residual needs three states or more, got {len(states)}")
+        start, step = states[:-1], STEP * states.diff(dim=0)
+        values = torch.stack([self(start + k * step) for k in range(4)])
         allowed = NEGLIGIBLE * (1 + float(values.abs().max()))
         changes = [float(values.diff(n=order, dim=0).abs().max()) for order in (2, 3)]
         return next((degree for degree, change in zip((1, 2), changes, strict=True) if change <= allowed), None)

@@ -1,27 +1,27 @@
-"""How finely the Jensen gap is looked at: the block ``jensen`` of a tier."""
+"""Settings of the Jensen-gap estimators: the block ``jensen`` of a tier."""
 
 from dataclasses import dataclass, fields
 from math import inf
 
 from jensenbench.errors import UserError
 
-LEAST_LAW = 16  # states of a law of which curves of a quarter are drawn
+LEAST_STATES = 16  # of an empirical prior, since its quarter has a curve too
 
 
 @dataclass(frozen=True, kw_only=True)
 class JensenSettings:
-    """Levels and sizes of the estimators.
+    """Noise levels and sample sizes of the estimators.
 
     Attributes:
         levels, lowest, highest: noise levels, evenly spaced in the logarithm, in prior coordinates.
-        law_states: N of the empirical law, beside which those of N/2 and N/4 stand.
+        law_states: N of the empirical prior, beside which stand those of N/2 and N/4.
         states: noisy states at each level.
-        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions a state, fixed ones
-            before them (the widest of the law), and states.
-        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
-            so many-th), and ancestral steps.
-        visits: states that every method is followed on, to measure the gap where it calls the prior; 0: none.
-        visit_calls: network evaluations a state, beyond which a method is not followed.
+        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions per state, fixed ones
+            besides (the widest of the data), and states.
+        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws per state, states, the spacing of
+            their levels, and ancestral steps.
+        visits: states on which every method's trajectory is traced, for the gap where it calls the prior; 0: none.
+        visit_calls: network evaluations per state, beyond which a method is not traced.
         seed: of the noise.
     """
 
@@ -52,10 +52,10 @@ class JensenSettings:
         if least < 2:
             raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
         if self.visits < 2 and self.visits != 0:
-            raise UserError(f"jensen: visits = {self.visits}; intervals take two states or more, 0 follows no method")
-        if self.law_states < LEAST_LAW:
+            raise UserError(f"jensen: visits = {self.visits}; intervals take two states or more, 0 traces no method")
+        if self.law_states < LEAST_STATES:
             raise UserError(
-                f"jensen: law_states = {self.law_states}: an empirical law and its quarter take {LEAST_LAW} or more"
+                f"jensen: law_states = {self.law_states}: a prior and its quarter take {LEAST_STATES} or more"
             )
 
     def sigmas(self) -> list[float]:

@@ -1,12 +1,11 @@
-"""Tables of the Jensen gap: columns, files and their text."""
+"""Tables of the Jensen gap: columns, file names and CSV text."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from jensenbench.jensen.estimate import SQUARES
-from jensenbench.jensen.measure import Row
+from jensenbench.jensen.estimate import SQUARES, Row
 
 _BOUNDED = ("", "_low", "_high", "_error")
 COLUMNS = (
@@ -27,12 +26,12 @@ LIKELIHOOD_COLUMNS = (
 
 
 def beside(out: Path, name: str) -> Path:
-    """Path of a second table of the stage: ``0.csv`` has ``0.visits.csv`` and ``0.likelihood.csv`` beside it."""
+    """Path of a further table of the stage: ``0.csv`` has ``0.visits.csv`` and ``0.likelihood.csv`` beside it."""
     return out.with_name(f"{out.stem}.{name}.csv")
 
 
 def table(rows: list[Row], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
-    """Rows with all columns of a table of the stage, in order."""
+    """Table with all ``columns``, in their order; missing values are NaN, a missing reason is empty."""
     frame = pd.DataFrame(rows).reindex(columns=list(columns))
     return frame.assign(reason=frame["reason"].astype("string").fillna(""))
 

@@ -1,4 +1,4 @@
-"""The gap where it can be drawn: points of the plane held to the unit circle."""
+"""Jensen gap of two-dimensional toy problems (points near the unit circle): curves, pictures, biases and bounds."""
 
 from dataclasses import dataclass, replace
 
@@ -8,9 +8,10 @@ from torch import Tensor
 from jensenbench.core.codec import Codec
 from jensenbench.core.pde import PDE
 from jensenbench.jensen.bounds import regularised_optimum, theorem_one
+from jensenbench.jensen.curves import SPOT_CLEAN, Subject, check_rows, empirical_rows, prior_rows
+from jensenbench.jensen.estimate import Row
 from jensenbench.jensen.estimators.analytic import posterior
 from jensenbench.jensen.estimators.monte_carlo import posterior_draws
-from jensenbench.jensen.measure import SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.priors.mixture import MixturePrior
 
@@ -35,43 +36,43 @@ class Picture:
 
 
 def subject(pde: PDE) -> Subject:
-    """A toy in its own coordinates: R in units of 1."""
+    """A toy problem in its own coordinates, residuals in units of 1."""
     codec = Codec(pde, shift=[0.0, 0.0], scale=[1.0, 1.0])
     train, clean = (pde.generate(range(first, first + n), seed=0) for first, n in ((0, STATES), (SPOT_CLEAN, 64)))
     return Subject(pde, codec, 1.0, train, clean)
 
 
 def curves(pde: PDE) -> list[Row]:
-    """Rows of every estimator that applies to a toy."""
+    """Rows of every estimator that applies to a toy problem."""
     toy = subject(pde)
     if pde.exact_prior() != "mixture":
-        fewer = replace(SETTINGS, drawn_states=24, draws=16)  # draws of a law of many states cost more
+        fewer = replace(SETTINGS, drawn_states=24, draws=16)  # draws from an empirical prior of many states cost more
         return [*empirical_rows(toy, SETTINGS), *check_rows(toy, fewer)]
-    law = MixturePrior.of_pde(pde, toy.codec)
-    return [*empirical_rows(toy, SETTINGS), *prior_rows(toy, SETTINGS, law)]
+    prior = MixturePrior.of_pde(pde, toy.codec)
+    return [*empirical_rows(toy, SETTINGS), *prior_rows(toy, SETTINGS, prior)]
 
 
 def picture(pde: PDE) -> Picture:
     """A point between two components of the mixture, with its posterior."""
     toy = subject(pde)
-    law = MixturePrior.of_pde(pde, toy.codec)
-    means = law.means.flatten(1)
+    prior = MixturePrior.of_pde(pde, toy.codec)
+    means = prior.means.flatten(1)
     noisy = (0.55 * (means[0] + means[1])).reshape(1, 2, 1)
-    mean = law(noisy, SHOWN_SIGMA)
-    draws = posterior_draws(law, noisy, SHOWN_SIGMA, [("toy", "picture")], draws=SHOWN_DRAWS, steps=60)
+    mean = prior(noisy, SHOWN_SIGMA)
+    draws = posterior_draws(prior, noisy, SHOWN_SIGMA, [("toy", "picture")], draws=SHOWN_DRAWS, steps=60)
     return Picture(noisy.flatten(), draws.flatten(0, 1).flatten(1), mean.flatten(), float(toy.residual(mean)))
 
 
 def biases(pde: PDE) -> list[Row]:
     """rms distance of the regularised optimum from E[x0|x_t], and its residual, by level and weight."""
     toy, rows = subject(pde), []
-    law = MixturePrior.of_pde(pde, toy.codec)
+    prior = MixturePrior.of_pde(pde, toy.codec)
     for sigma in SETTINGS.sigmas():
-        mean = law(toy.noisy(sigma, SETTINGS), sigma)
+        mean = prior(toy.noisy(sigma, SETTINGS), sigma)
         for weight in WEIGHTS:
             optimum = regularised_optimum(toy.residual, mean, weight)
             moved = (optimum - mean).flatten(1).square().sum(1).mean().sqrt()
-            first = weight * _pulled(toy, mean).flatten(1).square().sum(1).mean().sqrt()
+            first = weight * _residual_gradient(toy, mean).flatten(1).square().sum(1).mean().sqrt()
             rows.append({"sigma": sigma, "weight": weight, "bias": float(moved), "first_order": float(first)})
     return rows
 
@@ -79,12 +80,12 @@ def biases(pde: PDE) -> list[Row]:
 def bounds(pde: PDE) -> list[Row]:
     """Largest ratio over all levels of the likelihood's gap to its two bounds, by noise of the first coordinate."""
     toy, rows = subject(pde), []
-    law = MixturePrior.of_pde(pde, toy.codec)
+    prior = MixturePrior.of_pde(pde, toy.codec)
     settings = replace(SETTINGS, states=32)
     for std in NOISES:
         found = []
         for sigma in settings.sigmas():
-            at = posterior(law, toy.noisy(sigma, settings), sigma)
+            at = posterior(prior, toy.noisy(sigma, settings), sigma)
             values = toy.codec.encode(toy.clean[: settings.states])[:, 0]
             found.append(theorem_one(at, lambda x: x[:, 0], values, std))
         ratios = {
@@ -94,8 +95,8 @@ def bounds(pde: PDE) -> list[Row]:
     return rows
 
 
-def _pulled(toy: Subject, x: Tensor) -> Tensor:
-    """(∇R)ᵀ R at states x."""
+def _residual_gradient(toy: Subject, x: Tensor) -> Tensor:
+    """(∇R)ᵀ R (b, C, *grid) at states x."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         return torch.autograd.grad(toy.residual(leaf).square().sum() / 2, leaf)[0]

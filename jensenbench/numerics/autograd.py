@@ -1,4 +1,4 @@
-"""Gradients of losses over the weights of a network, as vectors that can be compared."""
+"""Gradients by autograd: over a network's weights as one vector, and over states past a frozen network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def weight_gradient(loss: Tensor, module: nn.Module) -> Tensor:
-    """(p,) gradient of a scalar loss over all trainable weights, 0 where it does not depend on one."""
+    """Gradient (p,) of a scalar loss over all trainable weights; 0 for weights on which it does not depend."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, weights, materialize_grads=True)])
 
@@ -22,10 +22,10 @@ def cosine(first: Tensor, second: Tensor) -> float:
 def gradient_of(
     module: nn.Module | None, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Gradient with respect to x of a loss (b,), past the parameters of the network inside it.
+    """Gradient (b, ...) of losses (b,) with respect to x, while the parameters of ``module`` take no part.
 
-    ``evaluate(x)`` returns the loss of every row, then anything else to keep; the result is the
-    gradient and those, detached. Rows stay independent where the loss of a row depends on that row.
+    ``evaluate(x)`` returns the loss of every batch element, then anything else to keep; the result is the gradient and
+    those, detached. Elements stay independent where the loss of each depends on that element alone.
     """
     with frozen(module), torch.enable_grad():
         leaf = x.detach().requires_grad_()
@@ -36,7 +36,7 @@ def gradient_of(
 
 @contextmanager
 def frozen(module: nn.Module | None) -> Iterator[None]:
-    """Parameters take no part in graphs that are built inside."""
+    """Keep the module's parameters out of graphs that are built inside the block."""
     trainable = [p for p in module.parameters() if p.requires_grad] if module is not None else []
     for parameter in trainable:
         parameter.requires_grad_(False)

@@ -1,7 +1,7 @@
-"""Diagonal and largest entry of the Jacobian of a pointwise residual, from a few Jacobian-vector products.
+"""Sparse Jacobian of a stencil by graph colouring: its diagonal and largest entry from few Jacobian-vector products.
 
-Unknowns that no point of the residual sees together may move together: a colouring of the grid (Curtis, Powell &
-Reid, 1974) with as many colours as the stencil is wide, however fine the grid. What sees what is found out.
+Unknowns that share no point of the residual are differentiated together: a colouring of the grid (Curtis, Powell &
+Reid, 1974) with as many colours as the stencil is wide, however fine the grid. Derivatives tell the sparsity.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,15 +13,14 @@ from torch import Tensor
 from jensenbench.errors import UserError
 from jensenbench.numerics.random import generator_of
 
-Residual = Callable[
-    [Tensor], Tensor
-]  # states (b, C, *grid) to (b, ..., *points), as many axes of points as of the grid
-ENTRIES = 2**23  # of all states that are differentiated at a time, for memory
-NEGLIGIBLE = 1e-12  # of the largest derivative: round-off of a transform
+# States (b, C, *grid) to residuals (b, ..., *points), with as many axes of points as the grid has.
+Residual = Callable[[Tensor], Tensor]
+ENTRIES = 2**23  # numbers in all tangents of one forward pass, which bounds the memory
+NEGLIGIBLE = 1e-12  # of the largest derivative: rounding errors of a transform
 
 
 def directions(residual: Residual, mask: Tensor) -> Tensor:
-    """Sets of unknowns (k, C, *grid) bool that split ``mask`` (C, *grid), no two of a set seen by one point.
+    """Sets of unknowns (k, C, *grid) bool that split ``mask`` (C, *grid): no point depends on two unknowns of a set.
 
     The first axes of ``residual`` after the batch may be several equations. Colours are products of colours along the
     axes, so that any stencil in a box is covered; a residual without locality gets as many sets as unknowns.
@@ -37,18 +36,18 @@ def directions(residual: Residual, mask: Tensor) -> Tensor:
 
 
 def jacobian_products(residual: Residual, x: Tensor, tangents: Tensor) -> Iterator[Tensor]:
-    """J t of every state for each of the tangents (k, C, *grid): exact, by forward differentiation of many at once."""
+    """Yield J t (b, ...) for each of the tangents t (k, C, *grid), by forward-mode differentiation of many at once."""
     count = max(1, ENTRIES // max(1, x.numel()))
     for part in tangents.to(x).split(count):
-        rows = part.repeat_interleave(len(x), 0)
-        products = torch.func.jvp(residual, (x.repeat(len(part), *[1] * (x.ndim - 1)),), (rows,))[1]
+        directions_of_all = part.repeat_interleave(len(x), 0)
+        products = torch.func.jvp(residual, (x.repeat(len(part), *[1] * (x.ndim - 1)),), (directions_of_all,))[1]
         yield from products.unflatten(0, (len(part), len(x)))
 
 
 def jacobian_diagonal(residual: Residual, x: Tensor, sets: Tensor, tangents: Tensor | None = None) -> Tensor:
-    """∂R_i/∂x_i (b, C, *grid) of one equation R (b, *points), zero off ``sets`` and where no point belongs to i.
+    """Diagonal ∂R_i/∂x_i (b, C, *grid) of one equation R (b, *points); zero off ``sets`` and where i has no point.
 
-    Points that are fewer than the grid's are taken to lack an edge on both sides, or the first one only.
+    Where R has fewer points than the grid, edges are taken to be missing on both sides, or on the first one only.
     ``sets`` come from :func:`directions`; ``tangents`` are the same in other linear coordinates of x.
     """
     diagonal = torch.zeros_like(x)
@@ -64,7 +63,7 @@ def jacobian_maximum(residual: Residual, x: Tensor, sets: Tensor, tangents: Tens
 
 
 def on_grid(points: Tensor, grid: torch.Size) -> Tensor:
-    """Values (b, *points) at their places on the grid (b, *grid), zero elsewhere."""
+    """Values (b, *points) padded with zeros to the grid (b, *grid)."""
     missing = [n - m for n, m in zip(grid, points.shape[1:], strict=True)]
     before = [ceil(gap / 2) for gap in missing]
     pads = [side for gap, low in zip(missing[::-1], before[::-1], strict=True) for side in (low, gap - low)]
@@ -72,11 +71,11 @@ def on_grid(points: Tensor, grid: torch.Size) -> Tensor:
 
 
 def _seen(residual: Residual, mask: Tensor, axis: int) -> Tensor:
-    """(m, n) bool: whether a point's place along an axis of the residual depends on an unknown's place along it."""
+    """(m, n) bool: whether the residual at index i of an axis depends on an unknown at index j of that axis."""
     random, n = generator_of(("jensenbench", "stencil")), mask.shape[axis]
     state, moves = (torch.rand(mask.shape, generator=random, dtype=torch.float64) + 0.5 for _ in range(2))
-    places = torch.stack([_along(torch.arange(n) == k, axis, mask.ndim).expand_as(mask) for k in range(n)])
-    products = torch.func.jvp(residual, (state.repeat(n, *[1] * mask.ndim),), (moves * mask * places,))[1]
+    slabs = torch.stack([_along(torch.arange(n) == k, axis, mask.ndim).expand_as(mask) for k in range(n)])
+    products = torch.func.jvp(residual, (state.repeat(n, *[1] * mask.ndim),), (moves * mask * slabs,))[1]
     if products.ndim < mask.ndim:
         raise UserError(f"residuals need {mask.ndim - 1} axes of points after the batch, got {tuple(products.shape)}")
     size = products.abs().movedim(axis - mask.ndim, 1)
@@ -85,7 +84,7 @@ def _seen(residual: Residual, mask: Tensor, axis: int) -> Tensor:
 
 
 def _colours(seen: Tensor) -> Tensor:
-    """(n,) colours of the columns, greedily: columns that share a row differ."""
+    """Greedy colouring (n,) of the columns: columns with a nonzero entry in the same row differ."""
     clashes = (seen.T.double() @ seen.double()) > 0
     colours = torch.full((len(clashes),), -1)
     for column in range(len(clashes)):

@@ -1,4 +1,4 @@
-"""Line search for the strong Wolfe conditions, as a conversation: it asks for steps and is told the loss there."""
+"""Strong-Wolfe line search as a generator: yields trial steps, receives loss, slope and gradient."""
 
 from collections.abc import Generator
 from math import isfinite, sqrt
@@ -8,7 +8,7 @@ from torch import Tensor
 
 DECREASE, FLATNESS = 1e-4, 0.9  # c1 and c2 of the conditions, as usual for quasi-Newton directions
 SMALLEST = 1e-9  # largest entry of the step below which an interval is not divided any further
-MARGIN = 0.1  # share of an interval at its ends in which a second trial in a row is moved inwards
+MARGIN = 0.1  # share of an interval at each end; a second trial in succession there is moved inwards
 
 
 class Trial(NamedTuple):
@@ -24,11 +24,11 @@ Search = Generator[float, Trial, Trial]
 
 
 def strong_wolfe(origin: Trial, first: float, reach: float, trials: int) -> Search:
-    """Search one line; yields step lengths, is sent their trials, and returns the accepted one.
+    """Search one line: yields step lengths, is sent their trials, and returns the accepted trial.
 
-    Bracketing and zooming of Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6, with
-    cubic interpolation; the safeguards are those of minFunc, which torch.optim.LBFGS follows. Losses that are
-    not finite count as too high.
+    Bracketing and zoom of Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6, with cubic
+    interpolation; the safeguards are those of minFunc, which torch.optim.LBFGS has too. Losses that are not finite
+    count as too high.
 
     Args:
         origin: the trial at t = 0, with a negative slope.
@@ -50,7 +50,7 @@ def strong_wolfe(origin: Trial, first: float, reach: float, trials: int) -> Sear
 
 
 def _zoom(origin: Trial, one: Trial, other: Trial, reach: float, trials: int) -> Search:
-    """Narrow an interval that holds an acceptable step; returns its lower end when trials or room run out."""
+    """Narrow an interval that holds an acceptable step; returns the end of lower loss when trials or room run out."""
     low, high = (other, one) if other.loss < one.loss else (one, other)
     near_end = False
     for _ in range(trials):
@@ -69,7 +69,7 @@ def _zoom(origin: Trial, one: Trial, other: Trial, reach: float, trials: int) ->
 
 
 def _inside(t: float, left: float, right: float, near_end: bool) -> tuple[float, bool]:
-    """The step to try, and whether it lies near an end; two such steps in a row would make no progress."""
+    """The step to try, and whether it lies near an end; two such steps in succession would make no progress."""
     margin = MARGIN * (right - left)
     if min(right - t, t - left) >= margin:
         return t, False
@@ -94,9 +94,10 @@ def _cubic_minimum(one: Trial, other: Trial, low: float, high: float) -> float:
 
 
 def _too_high(trial: Trial, origin: Trial) -> bool:
-    """Whether the loss has not fallen enough (Armijo), NaN included."""
+    """Whether the loss violates the condition of sufficient decrease (Armijo), NaN included."""
     return not trial.loss <= origin.loss + DECREASE * trial.t * origin.slope
 
 
 def _flat(trial: Trial, origin: Trial) -> bool:
+    """Whether the slope meets the strong curvature condition."""
     return abs(trial.slope) <= -FLATNESS * origin.slope

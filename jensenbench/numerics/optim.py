@@ -1,8 +1,8 @@
-"""Gradient descent, Adam and L-BFGS over the rows of a batch: each row is a problem of its own.
+"""Batched gradient descent, Adam and L-BFGS: each batch element is an optimisation problem of its own.
 
-An objective is called as ``objective(x, rows)`` with the states (a, ...) of the rows that still move and
-their indices (a,) in the starting batch; it returns their losses (a,), each a function of its own row. Rows
-that have stopped are not evaluated any more, so that they cost nothing.
+An objective is called as ``objective(x, index)`` with the states (a, ...) of the elements that still move and their
+indices (a,) in the starting batch; it returns their losses (a,), each a function of its own state. Elements that have
+stopped are not evaluated any more, so that they cost nothing.
 """
 
 import math
@@ -23,7 +23,7 @@ from jensenbench.numerics.tensors import dot, per_row
 Objective = Callable[[Tensor, Tensor], Tensor]
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-CURVATURE = 1e-10  # pairs with a smaller y·s tell nothing reliable about the Hessian
+CURVATURE = 1e-10  # least y·s of a curvature pair that is kept, as in torch.optim.LBFGS
 
 
 class Iterate(NamedTuple):
@@ -35,12 +35,12 @@ class Iterate(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser(ABC):
-    """What all optimisers have.
+    """Settings and interface of all optimisers.
 
     Attributes:
         iterations: steps at most.
         lr: step length, or factor of it.
-        target: a row whose loss is not above this stops.
+        target: a batch element whose loss is not above this stops.
     """
 
     iterations: int = 20
@@ -55,9 +55,9 @@ class Optimiser(ABC):
 
     @abstractmethod
     def iterates(self, objective: Objective, start: Tensor, *, module: nn.Module | None = None) -> Iterator[Iterate]:
-        """Yield the start (b, ...) and the states after every step; the last one is the result.
+        """Yield the start (b, ...) and the states after every step; the last ones are the result.
 
-        ``module`` is a network inside the objective, whose parameters take no part. Raises Diverged where
+        ``module`` is a network inside the objective, whose parameters are not differentiated. Raises Diverged where
         a loss is NaN or infinite.
         """
 
@@ -72,26 +72,26 @@ class GradientDescent(Optimiser):
 
     def iterates(self, objective: Objective, start: Tensor, *, module: nn.Module | None = None) -> Iterator[Iterate]:
         x, losses = start.detach().clone(), start.new_full((len(start),), math.nan)
-        rows, evaluate = torch.arange(len(x), device=x.device), _differentiated(objective, module)
+        index, evaluate = torch.arange(len(x), device=x.device), _differentiated(objective, module)
         moments = self.moments(x)
         for k in range(1, self.iterations + 1):
-            losses[rows], gradient = _sound(evaluate(x[rows], rows), k - 1)
+            losses[index], gradient = _finite(evaluate(x[index], index), k - 1)
             yield Iterate(x.clone(), losses.clone())
-            moving = losses[rows] > self.target
-            rows, gradient = rows[moving], gradient[moving]
-            if not len(rows):
+            moving = losses[index] > self.target
+            index, gradient = index[moving], gradient[moving]
+            if not len(index):
                 return
-            step, moments[:, rows] = self.step(gradient, moments[:, rows], k)
-            x[rows] -= step
-            losses[rows] = math.nan
+            step, moments[:, index] = self.step(gradient, moments[:, index], k)
+            x[index] -= step
+            losses[index] = math.nan
         yield Iterate(x, losses)
 
     def moments(self, x: Tensor) -> Tensor:
-        """(k, b, ...) running averages that the rule keeps for every row; none here."""
+        """Running averages (k, b, ...) that the rule keeps; none here."""
         return x.new_zeros(0, *x.shape)
 
     def step(self, gradient: Tensor, moments: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """What the k-th step (from 1) subtracts from the rows with this gradient, and their new averages."""
+        """What the k-th step (from 1) subtracts from states with this gradient, and their new averages."""
         return self.lr * gradient, moments
 
 
@@ -123,19 +123,19 @@ class Adam(GradientDescent):
 
 @dataclass(frozen=True, kw_only=True)
 class LBFGS(Optimiser):
-    """Limited-memory BFGS with the rules of torch.optim.LBFGS, for every row (Nocedal & Wright 2006, algorithm 7.5).
+    """Limited-memory BFGS with the rules of torch.optim.LBFGS, per element (Nocedal & Wright 2006, algorithm 7.5).
 
-    The first step goes min(1, 1/|g|₁) lr along -g, later ones lr along -Hg; with ``line_search`` these are the
-    first steps tried.
+    With gradient g and inverse Hessian H, the first step is -min(1, 1/|g|₁) lr g, later ones are -lr Hg; with
+    ``line_search`` these are the first steps tried.
 
     Attributes:
         history: curvature pairs kept.
         line_search: look for a step that meets the strong Wolfe conditions.
-        evaluations: of the objective, after which a row takes no further step and a search ends (with the better
+        evaluations: of the objective, after which an element takes no further step and a search ends (with the better
             of its first and last points if it has found none); None: 1.25 times ``iterations``.
         tolerance_grad: stop at gradients whose entries are all below this.
         tolerance_change: stop when all entries of a step, or the change of the loss, are below this.
-        couple_batch: one problem, the sum of the losses, over all rows of the batch; losses are then (1,).
+        couple_batch: one problem for the whole batch, the sum of its losses; losses are then (1,).
     """
 
     history: int = 100
@@ -152,34 +152,34 @@ class LBFGS(Optimiser):
 
     def iterates(self, objective: Objective, start: Tensor, *, module: nn.Module | None = None) -> Iterator[Iterate]:
         if not self.couple_batch:
-            yield from self._walk(objective, start, module)
+            yield from self._minimise(objective, start, module)
             return
-        rows = torch.arange(len(start), device=start.device)
-        joint: Objective = lambda x, _: objective(x[0], rows).sum()[None]  # noqa: E731
-        for x, loss in self._walk(joint, start[None], module):
+        index = torch.arange(len(start), device=start.device)
+        joint: Objective = lambda x, _: objective(x[0], index).sum()[None]  # noqa: E731
+        for x, loss in self._minimise(joint, start[None], module):
             yield Iterate(x[0], loss)
 
-    def _walk(self, objective: Objective, start: Tensor, module: nn.Module | None) -> Iterator[Iterate]:
-        shape, rows = start.shape[1:], torch.arange(len(start), device=start.device)
+    def _minimise(self, objective: Objective, start: Tensor, module: nn.Module | None) -> Iterator[Iterate]:
+        shape, index = start.shape[1:], torch.arange(len(start), device=start.device)
         flat = _flattened(_differentiated(objective, module), shape)
         x = start.detach().flatten(1).clone()
-        losses, gradient = _sound(flat(x, rows), 0)
-        front, losses = _Front.at(rows, x, losses, gradient), losses.clone()
+        losses, gradient = _finite(flat(x, index), 0)
+        front, losses = _Front.at(index, x, losses, gradient), losses.clone()
         yield Iterate(x.reshape(-1, *shape).clone(), losses.clone())
-        front = front.keep(self._unsettled(front))
+        front = front.subset(self._unsettled(front))
         for k in range(1, self.iterations + 1):
             direction = front.direction()
             falls = dot(front.gradient, direction) <= -self.tolerance_change
-            front, direction = front.keep(falls), direction[falls]
-            if not len(front.rows):
+            front, direction = front.subset(falls), direction[falls]
+            if not len(front.elements):
                 return
             front, going = self._advance(flat, front, direction, k)
-            x[front.rows], losses[front.rows] = front.x, front.loss
+            x[front.elements], losses[front.elements] = front.x, front.loss
             yield Iterate(x.reshape(-1, *shape).clone(), losses.clone())
-            front = front.keep(going)
+            front = front.subset(going)
 
     def _advance(self, evaluate: Evaluate, front: "_Front", direction: Tensor, k: int) -> tuple["_Front", Tensor]:
-        """The rows after step k, and which of them go on."""
+        """The active elements after step k, and which of them go on."""
         length = torch.full_like(front.loss, self.lr)
         if k == 1:
             length = length * (1 / front.gradient.abs().sum(1)).clamp(max=1)
@@ -188,10 +188,10 @@ class LBFGS(Optimiser):
             step = per_row(length, direction) * direction
         else:
             step, calls = per_row(length, direction) * direction, torch.ones_like(front.calls)
-            if k == self.iterations:  # its loss would decide nothing
+            if k == self.iterations:  # the loss after the last step is not needed
                 unknown = torch.full_like(front.loss, math.nan)
                 return front._replace(x=front.x + step, loss=unknown), unknown > 0
-            loss, gradient = _sound(evaluate(front.x + step, front.rows), k)
+            loss, gradient = _finite(evaluate(front.x + step, front.elements), k)
         after = front.after(step, loss, gradient, calls, self.history)
         moved = (step.abs().amax(1) > self.tolerance_change) & ((loss - front.loss).abs() >= self.tolerance_change)
         return after, moved & (after.calls < self._limit) & self._unsettled(after)
@@ -205,12 +205,12 @@ class LBFGS(Optimiser):
 
 
 class _Front(NamedTuple):
-    """What L-BFGS knows of the rows that still move; a rows, h pairs, d entries.
+    """State of L-BFGS for the a elements that still move, with h curvature pairs of d entries.
 
-    Pairs are steps and changes of the gradient, oldest first; rho = 1/(y·s), 0 for an empty slot.
+    Pairs are steps s and changes y of the gradient, oldest first; rho = 1/(y·s), 0 for an empty slot.
     """
 
-    rows: Tensor  # (a,)
+    elements: Tensor  # (a,) their indices in the batch
     x: Tensor  # (a, d)
     loss: Tensor  # (a,)
     gradient: Tensor  # (a, d)
@@ -221,11 +221,13 @@ class _Front(NamedTuple):
     scale: Tensor  # (a,) of the initial inverse Hessian
 
     @classmethod
-    def at(cls, rows: Tensor, x: Tensor, loss: Tensor, gradient: Tensor) -> "_Front":
+    def at(cls, elements: Tensor, x: Tensor, loss: Tensor, gradient: Tensor) -> "_Front":
         none = x.new_zeros(len(x), 0, x.shape[1])
-        return cls(rows, x, loss, gradient, torch.ones_like(rows), none, none, none[..., 0], torch.ones_like(loss))
+        return cls(
+            elements, x, loss, gradient, torch.ones_like(elements), none, none, none[..., 0], torch.ones_like(loss)
+        )
 
-    def keep(self, chosen: Tensor) -> "_Front":
+    def subset(self, chosen: Tensor) -> "_Front":
         return _Front(*(values[chosen] for values in self))
 
     def direction(self) -> Tensor:
@@ -242,26 +244,26 @@ class _Front(NamedTuple):
         return result
 
     def after(self, step: Tensor, loss: Tensor, gradient: Tensor, calls: Tensor, history: int) -> "_Front":
-        """The rows after a step, whose pair is kept where the curvature is positive."""
+        """The state after a step, whose curvature pair is kept where y·s is positive."""
         change = gradient - self.gradient
         curvature = dot(change, step)
         useful = curvature > CURVATURE
         safe = torch.where(useful, curvature, 1)
 
-        def push(stack: Tensor, new: Tensor) -> Tensor:
+        def appended(stack: Tensor, new: Tensor) -> Tensor:
             new = torch.where(per_row(useful, new), new, 0)[:, None]
             grown = torch.where(per_row(useful, stack), torch.cat([stack, new], 1), torch.cat([new, stack], 1))
             return grown[:, -history:]
 
         return _Front(
-            self.rows, self.x + step, loss, gradient, self.calls + calls,
-            push(self.steps, step), push(self.changes, change), push(self.rho, 1 / safe),
+            self.elements, self.x + step, loss, gradient, self.calls + calls,
+            appended(self.steps, step), appended(self.changes, change), appended(self.rho, 1 / safe),
             torch.where(useful, safe / torch.where(useful, dot(change, change), 1), self.scale),
         )  # fmt: skip
 
 
 def _search(evaluate: Evaluate, front: _Front, direction: Tensor, first: Tensor, limit: int) -> tuple[Tensor, ...]:
-    """Line searches of all rows side by side: step lengths, losses, gradients, evaluations spent."""
+    """Line searches of all elements side by side: step lengths, losses, gradients, evaluations spent."""
     slopes, reach = dot(front.gradient, direction).tolist(), direction.abs().amax(1).tolist()
     origins = zip(front.loss.tolist(), slopes, front.gradient, strict=True)
     searches = [
@@ -273,12 +275,12 @@ def _search(evaluate: Evaluate, front: _Front, direction: Tensor, first: Tensor,
         index = torch.tensor(list(wanted), device=first.device)
         length = first.new_tensor(list(wanted.values()))
         line = direction[index]
-        loss, gradient = evaluate(front.x[index] + per_row(length, line) * line, front.rows[index])
+        loss, gradient = evaluate(front.x[index] + per_row(length, line) * line, front.elements[index])
         calls[index] += 1
-        told = zip(list(wanted.items()), loss.tolist(), dot(gradient, line).tolist(), gradient, strict=True)
-        for (i, t), value, slope, row in told:
+        trials = zip(list(wanted.items()), loss.tolist(), dot(gradient, line).tolist(), gradient, strict=True)
+        for (i, t), value, slope, vector in trials:
             try:
-                wanted[i] = searches[i].send(Trial(t, value, slope, row))
+                wanted[i] = searches[i].send(Trial(t, value, slope, vector))
             except StopIteration as end:
                 found[i] = end.value
                 del wanted[i]
@@ -288,9 +290,11 @@ def _search(evaluate: Evaluate, front: _Front, direction: Tensor, first: Tensor,
 
 
 def _differentiated(objective: Objective, module: nn.Module | None) -> Evaluate:
-    def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective with its gradient."""
+
+    def evaluate(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         def losses(state: Tensor) -> tuple[Tensor, Tensor]:
-            loss = objective(state, rows)
+            loss = objective(state, index)
             return loss, loss
 
         gradient, loss = gradient_of(module, x, losses)
@@ -300,16 +304,21 @@ def _differentiated(objective: Objective, module: nn.Module | None) -> Evaluate:
 
 
 def _flattened(evaluate: Evaluate, shape: torch.Size) -> Evaluate:
-    def flat(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        loss, gradient = evaluate(x.reshape(-1, *shape), rows)
+    """The same on states (a, d) instead of (a, *shape)."""
+
+    def flat(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        loss, gradient = evaluate(x.reshape(-1, *shape), index)
         return loss, gradient.flatten(1)
 
     return flat
 
 
-def _sound(evaluated: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
+def _finite(evaluated: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """The same losses and gradients; raises Diverged where a loss is NaN or infinite."""
     loss, _ = evaluated
     if not torch.isfinite(loss).all():
-        row = int((~torch.isfinite(loss)).nonzero()[0, 0])
-        raise Diverged(f"the loss of row {row} is {float(loss[row])} after {k} steps of the optimiser; lower lr")
+        first = int((~torch.isfinite(loss)).nonzero()[0, 0])
+        raise Diverged(
+            f"the loss of batch element {first} is {float(loss[first])} after {k} steps of the optimiser; lower lr"
+        )
     return evaluated

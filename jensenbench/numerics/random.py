@@ -1,4 +1,4 @@
-"""Random streams that are a function of a key alone."""
+"""Random generators seeded by a hashed key, and inverse-CDF draws of categorical variables."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def generator_of(key: tuple[object, ...]) -> torch.Generator:
-    """CPU generator whose stream is a function of the key alone."""
+    """CPU generator whose stream is a function of the key alone, the same on every machine."""
     return torch.Generator().manual_seed(seed_of(key) >> 1)
 
 
@@ -17,6 +17,6 @@ def seed_of(key: tuple[object, ...]) -> int:
 
 
 def choose(weights: Tensor, normals: Tensor) -> Tensor:
-    """(b,) index of one entry a row of weights (b, K) that add up to one, each drawn by one standard normal (b,)."""
+    """Draw indices (b,) with probabilities ``weights`` (b, K), which add up to one, from standard normals (b,)."""
     uniform = torch.special.ndtr(normals.double())[:, None]
     return torch.searchsorted(weights.cumsum(1), uniform)[:, 0].clamp(max=weights.shape[1] - 1)

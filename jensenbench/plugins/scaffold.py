@@ -1,4 +1,4 @@
-"""``new method NAME`` and ``new pde NAME``: a file that runs and passes its conformance checks, to be rewritten."""
+"""Scaffolding of ``new method NAME`` and ``new pde NAME``: a runnable template that passes its conformance checks."""
 
 import keyword
 import re
@@ -10,7 +10,7 @@ from jensenbench.io.files import write_text
 from jensenbench.io.provenance import ROOT, public_modules
 
 FOLDERS = {"method": "methods", "pde": "pdes"}
-RESERVED = ("control",)  # label of the reference rows in every table
+RESERVED = ("control",)  # label of the controls in every table
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -29,7 +29,7 @@ def run(kind: str, name: str) -> None:
 
 
 def write_stub(kind: str, name: str) -> Path:
-    """Path of the file written.
+    """Write the template of a method or PDE; returns its path.
 
     Raises:
         UnknownName: ``kind`` is neither ``method`` nor ``pde``.

@@ -1,4 +1,4 @@
-"""From draws of the prior to starts of the chains: annealed importance sampling with resampling."""
+"""Annealed importance sampling with systematic resampling: from draws of the prior to starts of the chains."""
 
 import torch
 from torch import Tensor
@@ -6,25 +6,26 @@ from torch import Tensor
 from jensenbench.errors import UserError
 from jensenbench.posteriors.target import Point
 
-COLDEST = 1e-3  # first factor of the data potential
-FEWEST = 0.5  # effective share of the chains below which they are drawn anew
+WEAKEST = 1e-3  # factor of the data potential at the start
+FEWEST = 0.5  # share of effective chains below which they are resampled
 
 
-def temperature(share: float) -> float:
-    """Factor of the data potential after that share of the annealing: grows geometrically to one."""
-    return COLDEST ** max(0.0, 1 - share)
+def inverse_temperature(share: float) -> float:
+    """Factor of the data potential after a share of the annealing in [0, 1]: grows geometrically to one."""
+    return WEAKEST ** max(0.0, 1 - share)
 
 
 def reweigh(point: Point, weights: Tensor, rise: float, uniform: float) -> tuple[Point, Tensor]:
-    """Chains and their log weights (b,) after the temperature has grown by ``rise``.
+    """Chains and their log weights (b,) after the factor of the data potential has grown by ``rise``.
 
-    Where too few chains carry the weight, all are drawn anew by it (systematic resampling): a chain that is caught far
-    from the posterior, on the wrong side of an observed level set say, moves to where another one is
-    (`delmoral2006sequential`). Raises UserError where the solver refuses every chain.
+    Where the effective number of chains is too small, all are resampled by their weights (systematic resampling,
+    `delmoral2006sequential`), with one ``uniform`` number in [0, 1]: a chain that is stuck far from the posterior, say
+    on the wrong side of an observed level set, moves to where another one is. Raises UserError where the solver refuses
+    every chain.
     """
     weights = weights - rise * point.potential
     if not torch.isfinite(weights).any():
-        raise UserError(f"the solver refuses all {len(weights)} chains; this law has no reference posterior")
+        raise UserError(f"the solver refuses all {len(weights)} chains; this PDE has no reference posterior")
     shares = weights.softmax(0)
     if float(1 / shares.square().sum()) >= FEWEST * len(weights):
         return point, weights

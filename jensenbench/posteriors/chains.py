@@ -1,6 +1,6 @@
-"""Several chains in one batch: annealed and adapted during the warm-up, frozen afterwards, resumable at any step.
+"""MCMC chains in one batch: annealed and adapted during the warm-up, then fixed; resumable at any step.
 
-With several levels every chain has companions at weaker data, with which it exchanges states.
+With several levels every chain has replicas at weaker data, with which it exchanges states (replica exchange).
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.numerics.random import generator_of
-from jensenbench.posteriors.annealing import reweigh, temperature
+from jensenbench.posteriors.annealing import inverse_temperature, reweigh
 from jensenbench.posteriors.kernel import Reference, step
 from jensenbench.posteriors.likelihood_informed import informed, refitted
 from jensenbench.posteriors.replica_exchange import exchange, ladder
 from jensenbench.posteriors.state import ChainState
 from jensenbench.posteriors.target import Point, Target
 
-ACCEPTANCE = {"pcn": 0.25, "informed": 0.25, "mala": 0.57}  # that the warm-up aims at, by sampler
+ACCEPTANCE = {"pcn": 0.25, "informed": 0.25, "mala": 0.57}  # target of the warm-up's adaptation, by sampler
 BLOCKS = 4  # block means of each field along an axis, as functionals
 ANNEALED = 0.25  # share of the warm-up in which the data potential grows to full size
 REFITS = (0.5, 0.75)  # shares of the warm-up after which the reference is fitted to the states since the one before
-FADING = 0.6  # exponent by which the adaptation of the step size fades
+FADING = 0.6  # exponent of the decay of the adaptation's gain
 SAVE_EVERY = 500
 
 
@@ -34,13 +34,13 @@ class ChainSettings:
     """How a posterior is sampled.
 
     Attributes:
-        sampler: ``pcn`` (proposals reversible for the prior), ``informed`` (for a Gaussian that knows the directions of
-            the data, fitted during the warm-up) or ``mala`` (the same, with drift along the gradient).
+        sampler: ``pcn`` (proposals reversible for the prior), ``informed`` (for a Gaussian that the warm-up
+            fits along the directions that the data inform about) or ``mala`` (the same, with drift along the gradient).
         chains: number of chains, annealed from draws of the prior.
-        warmup, steps: of every chain, before and after everything is frozen.
+        warmup, steps: of every chain, before and after the adaptation ends.
         beta: size of the first steps, from 0 to 1; the warm-up adapts it.
         snapshots: number of steps, evenly spaced, whose states are stored.
-        levels: of each chain, at full data and at weaker ones (1: at full data alone).
+        levels: replicas of each chain, at full data and at weaker ones (1: at full data alone).
         weakest: factor of the data potential at the last level.
     """
 
@@ -73,13 +73,13 @@ class ChainSettings:
         return self.warmup + self.steps
 
     @property
-    def rows(self) -> int:
-        """States of a step: all levels of all chains."""
+    def batch(self) -> int:
+        """Number of states of a step: all levels of all chains."""
         return self.chains * self.levels
 
-    def temperature(self, done: int) -> float:
+    def inverse_temperature(self, done: int) -> float:
         """Factor of the data potential at a step, at the first level."""
-        return temperature(done / (ANNEALED * self.warmup))
+        return inverse_temperature(done / (ANNEALED * self.warmup))
 
     def is_snapshot(self, recorded: int) -> bool:
         """Whether the states after ``recorded`` steps beyond the warm-up are stored."""
@@ -87,14 +87,14 @@ class ChainSettings:
 
 
 class Chains:
-    """Chains of one posterior; they go on from the state that a killed run left at ``path``.
+    """Chains of one posterior; they resume from the state that a killed run left at ``path``.
 
     Args:
         target: the posterior.
         scale: (C,) standard deviation of each field.
-        key: of the random numbers; every step has its own, so that a resumed run draws the same ones.
-        path: file of the resumable state; None keeps none.
-        meta: everything on which the chains depend; the state of other chains is not used.
+        key: of the random numbers; every step has its own stream, so that a resumed run draws the same numbers.
+        path: file of the resumable state; None: not saved.
+        meta: everything on which the chains depend; a saved state with other metadata is not used.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class Chains:
         meta: Mapping[str, Any] | None = None,
     ):
         if settings.sampler == "mala" and target.latent.surrogate is not None:
-            raise UserError("sampler mala follows a gradient, which a level set does not have; use informed or pcn")
+            raise UserError("sampler mala needs a gradient, which a level set does not have; use informed or pcn")
         self.target, self.settings, self.scale = target, settings, scale.double()
         self._factors = ladder(settings.levels, settings.weakest)
         self._key, self._path, self._meta = key, path, {**(meta or {}), "key": list(map(str, key))}
         self.state = (ChainState.load(path, self._meta) if path is not None else None) or self._begin()
 
     def run(self, until: int | None = None) -> ChainState:
-        """Advance until ``until`` steps are done (all, by default), saving now and then and at the end."""
+        """Advance until ``until`` steps are done (by default all); saves every few hundred steps and at the end."""
         end = self.settings.total if until is None else min(until, self.settings.total)
         while self.state.done < end:
             self.advance()
@@ -128,38 +128,38 @@ class Chains:
         state, settings = self.state, self.settings
         warm = state.done < settings.warmup
         noise, uniform = self._random(state.done)
-        heat = settings.temperature(state.done)
+        tempering = settings.inverse_temperature(state.done)
         state.point, ratio = step(
-            state.point, self._evaluate, state.reference.of_rows(settings.chains), state.beta.repeat(settings.chains),
-            noise, uniform[1 : 1 + settings.rows], drift=settings.sampler == "mala",
-            temperature=heat * self._factors.repeat(settings.chains),
+            state.point, self._evaluate, state.reference.repeated(settings.chains), state.beta.repeat(settings.chains),
+            noise, uniform[1 : 1 + settings.batch], drift=settings.sampler == "mala",
+            inverse_temperature=tempering * self._factors.repeat(settings.chains),
         )  # fmt: skip
         state.done += 1
-        swapped = self._mix(heat, uniform)
+        swapped = self._exchange(tempering, uniform)
         acceptance = self._by_level(ratio).mean(0)
         if warm:
             self._adapt(acceptance)
         else:
             self._record(float(acceptance[0]), swapped)
 
-    def _mix(self, heat: float, uniform: Tensor) -> Tensor:
-        """Let states move between chains: exchanges between levels, or new draws of lone chains while they anneal."""
+    def _exchange(self, tempering: float, uniform: Tensor) -> Tensor:
+        """Move states between chains: exchanges between levels, else resampling of the chains while they anneal."""
         state, settings = self.state, self.settings
         if settings.levels > 1:
-            fresh = self._by_level(uniform[1 + settings.rows :])
-            state.point, swapped = exchange(state.point, heat * self._factors, fresh, state.done % 2)
+            fresh = self._by_level(uniform[1 + settings.batch :])
+            state.point, swapped = exchange(state.point, tempering * self._factors, fresh, state.done % 2)
             return swapped
-        if heat < 1:
-            rise = settings.temperature(state.done) - heat
+        if tempering < 1:
+            rise = settings.inverse_temperature(state.done) - tempering
             state.point, state.weights = reweigh(state.point, state.weights, rise, float(uniform[0]))
         return state.swapped.new_zeros(0)
 
-    def _by_level(self, rows: Tensor) -> Tensor:
-        """Rows as (chains, levels, ...)."""
-        return rows.unflatten(0, (self.settings.chains, self.settings.levels))
+    def _by_level(self, values: Tensor) -> Tensor:
+        """Values (b, ...) of the batch as (chains, levels, ...)."""
+        return values.unflatten(0, (self.settings.chains, self.settings.levels))
 
     def functionals(self, point: Point) -> Tensor:
-        """(b, F) of states: the data potential, and means of every field over 4 × 4 blocks, in units of its std."""
+        """Data potential, and means of every field over 4 × 4 blocks in units of its std: (b, F) of states."""
         blocks = adaptive_avg_pool2d(self._scaled(point.fields), BLOCKS).flatten(1)
         return torch.cat([point.potential[:, None], blocks], 1)
 
@@ -183,10 +183,10 @@ class Chains:
         )
 
     def _random(self, done: int) -> tuple[Tensor, Tensor]:
-        """Normals (rows, k) and uniforms of a step: one, one a row, and one more a row where levels exchange."""
-        stream, rows = generator_of((*self._key, done)), self.settings.rows
-        normals = torch.randn(rows, self.target.latent.size, generator=stream, dtype=torch.float64)
-        count = 1 + rows * (1 if self.settings.levels == 1 else 2)
+        """Normals (b, k) and uniforms (1 + b,) of a step; (1 + 2 b,) uniforms where levels exchange."""
+        stream, batch = generator_of((*self._key, done)), self.settings.batch
+        normals = torch.randn(batch, self.target.latent.size, generator=stream, dtype=torch.float64)
+        count = 1 + batch * (1 if self.settings.levels == 1 else 2)
         return normals, torch.rand(count, generator=stream, dtype=torch.float64)
 
     def _evaluate(self, z: Tensor) -> Point:
@@ -195,23 +195,23 @@ class Chains:
         return point
 
     def _adapt(self, acceptance: Tensor) -> None:
-        """Learn from a step of the warm-up: the step sizes, and at its marks what proposals are reversible for."""
+        """Adapt after a step of the warm-up: the step sizes, and at some steps the reference of the proposals."""
         state, settings = self.state, self.settings
         states = self._by_level(state.point.z)
-        state.learn(states)
+        state.accumulate(states)
         gain = (state.count // settings.chains) ** -FADING
         excess = acceptance - ACCEPTANCE[settings.sampler]
         state.beta = (state.beta * torch.exp(gain * excess)).clamp(max=1)
         if state.done == int(ANNEALED * settings.warmup):
             if settings.sampler != "pcn":
                 state.reference = informed(self.target, states, self._factors)
-            state.forget()
+            state.reset()
         elif state.done in [int(share * settings.warmup) for share in REFITS]:
             state.reference = refitted(state.reference, *state.moments())
-            state.forget()
+            state.reset()
 
     def _record(self, acceptance: float, swapped: Tensor) -> None:
-        """Note a state of the posterior."""
+        """Add the states at full data to the recorded sums, traces and snapshots."""
         state, recorded = self.state, self.state.done - self.settings.warmup
         state.accepted += acceptance
         state.swapped += swapped

@@ -1,4 +1,4 @@
-"""Convergence of chains: rank-normalised split R-hat, bulk and tail effective sample sizes (`vehtari2021rank`)."""
+"""MCMC convergence: rank-normalised split R-hat, bulk and tail effective sample sizes (`vehtari2021rank`)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ TAILS = (0.05, 0.95)
 
 @dataclass(frozen=True)
 class Convergence:
-    """R-hat (F,) and effective sample sizes (F,) of functionals; one without any spread counts as settled."""
+    """R-hat (F,) and effective sample sizes (F,) of functionals; a constant functional counts as converged."""
 
     rhat: Tensor
     bulk: Tensor
@@ -33,13 +33,14 @@ def diagnose(traces: Tensor) -> Convergence:
 
     R-hat is the larger of that of the rank-normalised draws and that of their distances from the median, chains cut in
     halves; the tail's effective sample size is the smaller of those of the indicators of the 5 % and 95 % quantiles.
+    Raises UserError on traces that are too short, too few or not finite.
     """
     if traces.ndim != 3 or len(traces) < 2 or traces.shape[1] < LEAST_DRAWS:
         raise UserError(
             f"diagnostics need traces (chains >= 2, draws >= {LEAST_DRAWS}, functionals), got {tuple(traces.shape)}"
         )
     if not torch.isfinite(traces).all():
-        raise UserError("diagnostics: a trace holds NaN or infinite values; its chain never reached the posterior")
+        raise UserError("diagnostics: a trace holds NaN or infinite values: its chain did not reach the posterior")
     halves = split(traces.double())
     distances = (halves - halves.flatten(0, 1).median(0).values).abs()
     bulk = rank_normalised(halves)
@@ -56,14 +57,14 @@ def split(traces: Tensor) -> Tensor:
 
 
 def rank_normalised(chains: Tensor) -> Tensor:
-    """Normal scores Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r among all S draws of each functional; ties share theirs."""
+    """Normal scores Φ⁻¹((r - 3/8)/(S + 1/4)) of ranks r among all S draws of each functional; ties get the mean."""
     flat = chains.flatten(0, 1).numpy()
     ranks = np.asarray(stats.rankdata(flat, axis=0))
     return torch.from_numpy(ndtri((ranks - 0.375) / (len(flat) + 0.25))).reshape(chains.shape)
 
 
 def potential_scale(chains: Tensor) -> Tensor:
-    """R-hat (F,) = sqrt of (pooled over within-chain variance), `gelman1992inference`; 1 without any spread."""
+    """R-hat (F,), the root of pooled over within-chain variance (`gelman1992inference`); 1 for constants."""
     draws = chains.shape[1]
     within, between = chains.var(1).mean(0), chains.mean(1).var(0)
     ratio = (draws - 1) / draws + between / within
@@ -81,15 +82,15 @@ def effective_size(chains: Tensor) -> Tensor:
     covariance = autocovariance(chains).mean(0)
     within = covariance[0] * draws / (draws - 1)
     pooled = covariance[0] + chains.mean(1).var(0)
-    settled = pooled <= 0
-    correlation = 1 - (within - covariance) / torch.where(settled, 1.0, pooled)
+    constant = pooled <= 0
+    correlation = 1 - (within - covariance) / torch.where(constant, 1.0, pooled)
     correlation[0] = 1.0
     even = draws // 2 * 2
     pairs = correlation[:even].unflatten(0, (-1, 2)).sum(1)
     kept = (pairs > 0).long().cumprod(0)
     length = 2 * (pairs.cummin(0).values * kept).sum(0) - 1
     shortest = 1 / np.log10(count)
-    return torch.where(settled, float(count), count / length.clamp(min=shortest))
+    return torch.where(constant, float(count), count / length.clamp(min=shortest))
 
 
 def autocovariance(chains: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files of reference posteriors: one a task and instance, with digest and diagnostics."""
+"""Reference-posterior files: one per task and instance, with data, moments, draws, diagnostics and a digest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ SAME_DATA = 1e-6  # largest deviation of observed values, in units of each field
 
 @dataclass(frozen=True)
 class ReferencePosterior:
-    """What the chains found of one instance's posterior.
+    """Posterior of one instance, as estimated by its chains.
 
     Attributes:
         status: ``ok``, or ``failed`` where the chains did not converge; ``reason`` then says how.
@@ -31,7 +31,7 @@ class ReferencePosterior:
         mean, std: (C, *grid) of the states, float64, over all recorded steps.
         latents: (n, k) float32 noise of stored draws; the PDE's solver makes states of it.
         rhat, ess: (F,) of the functionals: the data potential, then block means of every field.
-        meta: settings, digests, acceptance: everything else that is worth knowing.
+        meta: settings, digests, acceptance and the like.
     """
 
     status: str
@@ -78,13 +78,13 @@ class ReferencePosterior:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a file; a damaged or foreign one is one clear error."""
+        """Read a file; raises UserError if it is damaged or foreign."""
         meta, tensors, _ = tensorfile.read_tensors(path, STAGE, format=FORMAT)
         data = MaskObservation(tensors.pop("mask"), tensors.pop("values"), float(meta.pop("noise_std")))
         return cls(meta.pop("status"), meta.pop("reason"), data, **tensors, meta=meta)
 
     def is_of(self, observation: MaskObservation, scale: Tensor) -> bool:
-        """Whether these are the data (a batch of one) of the posterior, up to the rounding of another machine."""
+        """Whether these are the data (a batch of one) of this posterior, up to rounding on another machine."""
         mine, unit = self.observation, scale.reshape(-1, *[1] * (self.mean.ndim - 1))
         if mine.mask.shape != observation.mask.shape or mine.noise_std != observation.noise_std:
             return False
@@ -93,7 +93,7 @@ class ReferencePosterior:
 
 
 def verdict(rhat: Tensor, ess: Tensor) -> tuple[str, str]:
-    """Status of chains, and how they failed: R-hat < 1.01 and effective sample size > 400 of every functional."""
+    """Status and reason: ``ok`` if every functional has R-hat < 1.01 and an effective sample size > 400."""
     worst, least = float(rhat.max()), float(ess.min())
     if worst < LARGEST_RHAT and least > LEAST_ESS:
         return "ok", ""

@@ -1,4 +1,4 @@
-"""One step of a chain: Crank-Nicolson proposals that are reversible for a Gaussian reference, with or without drift."""
+"""Metropolis-Hastings kernel with Crank-Nicolson proposals for a Gaussian reference: pCN, generalised pCN, MALA."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ ONE = torch.ones(1, dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Reference:
-    """N(mean, C) with C = I along all directions but Q, where its standard deviations are ``std``: one a level.
+    """N(mean, C) with C = I off the directions Q, along which the standard deviations are ``std``; one per level.
 
     Attributes:
         mean: (L, k).
-        directions: (k, r) orthonormal Q, of all levels.
+        directions: (k, r) orthonormal Q, the same for all levels.
         std: (L, r) positive.
     """
 
@@ -32,14 +32,14 @@ class Reference:
         nothing = torch.zeros(size, 0, dtype=torch.float64)
         return cls(torch.zeros(1, size, dtype=torch.float64), nothing, nothing[:1])
 
-    def of_rows(self, chains: int) -> Self:
-        """One of the levels a row, for rows of all levels of each chain; one level serves all rows."""
+    def repeated(self, chains: int) -> Self:
+        """One reference per batch element, for a batch of all levels of each chain; a single level serves all."""
         if len(self.mean) == 1:
             return self
         return type(self)(self.mean.repeat(chains, 1), self.directions, self.std.repeat(chains, 1))
 
     def scale(self, w: Tensor, power: int = 1) -> Tensor:
-        """C^{power/2} w of rows (b, k)."""
+        """C^{power/2} w of vectors (b, k)."""
         return w + ((w @ self.directions) * (self.std**power - 1)) @ self.directions.T
 
     def colour(self, w: Tensor) -> Tensor:
@@ -60,9 +60,9 @@ def step(
     uniform: Tensor,
     *,
     drift: bool,
-    temperature: Tensor = ONE,
+    inverse_temperature: Tensor = ONE,
 ) -> tuple[Point, Tensor]:
-    """The next state of every chain, and the acceptance probabilities (b,).
+    """Next state of every chain, and its acceptance probability (b,).
 
     With w = C^{-1/2}(z - m), V(w) = Φ(z) + |z|²/2 - |w|²/2 and ρ = √(1 - β²) the proposal is
 
@@ -73,41 +73,44 @@ def step(
     preconditioned, semi-implicit MALA (`roberts1996exponential`).
 
     Args:
-        here: current states of the chains.
-        evaluate: the :class:`Point` at a noise; with its gradient for ``drift``.
-        reference: of the rows, or one for all.
+        here: the chains' current states.
+        evaluate: returns the :class:`Point` at noise (b, k); with its gradient for ``drift``.
+        reference: one per batch element, or one for all.
         beta: size of the step, (b,) or one for all.
         noise, uniform: ξ (b, k) standard normal, and (b,) uniform on [0, 1].
-        temperature: factor of Φ, (b,) or one for all; 1 for the posterior.
+        inverse_temperature: factor of Φ, (b,) or one for all; 1 for the posterior.
     """
-    size, heat = beta.reshape(-1, 1), temperature.reshape(-1, 1)
+    size, tempering = beta.reshape(-1, 1), inverse_temperature.reshape(-1, 1)
     rho = (1 - size**2).sqrt()
 
     def drifted(w: Tensor, point: Point) -> Tensor:
         if not drift:
             return rho * w
-        slope = reference.scale(heat * point.gradient + point.z) - w
+        slope = reference.scale(tempering * point.gradient + point.z) - w
         return rho * w - (1 - rho) * slope
 
+    # Propose w'.
     w = reference.whiten(here.z)
     centre = drifted(w, here)
     proposed = centre + size * noise
     there = evaluate(reference.colour(proposed))
+    # Acceptance probability: ratio of the densities times that of the proposals back and forth.
     back = drifted(proposed, there)
-    forward_cost, backward_cost = _squares(proposed - centre), _squares(w - back)
-    gain = _energy(here, temperature) - _energy(there, temperature)
+    forward_cost, backward_cost = _half_squares(proposed - centre), _half_squares(w - back)
+    gain = _energy(here, inverse_temperature) - _energy(there, inverse_temperature)
     ratio = torch.exp(torch.clamp(gain + (forward_cost - backward_cost) / beta**2, max=0.0)).nan_to_num(nan=0.0)
+    # Accept or stay.
     accept = uniform < ratio
     return Point(*(_choose(accept, new, old) for new, old in zip(there, here, strict=True))), ratio
 
 
-def _energy(point: Point, temperature: Tensor) -> Tensor:
+def _energy(point: Point, inverse_temperature: Tensor) -> Tensor:
     """-log of the (tempered) density, up to a constant."""
-    return temperature * point.potential + _squares(point.z)
+    return inverse_temperature * point.potential + _half_squares(point.z)
 
 
-def _squares(rows: Tensor) -> Tensor:
-    return rows.square().sum(1) / 2
+def _half_squares(vectors: Tensor) -> Tensor:
+    return vectors.square().sum(1) / 2
 
 
 def _choose(accept: Tensor, new: Tensor, old: Tensor) -> Tensor:

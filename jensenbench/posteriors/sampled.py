@@ -1,4 +1,4 @@
-"""Reference posteriors of a task, as the law that samples are compared with."""
+"""Sampled reference posterior of all instances of a task, with which samples of methods are compared."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +54,7 @@ class SampledPosterior:
         return cls(pde, found, len(observation.mask)) if found else None
 
     def sample(self, noise: Noise) -> Tensor:
-        """One of the stored draws a row, (I, C, *grid)."""
+        """One of the stored draws per instance, (I, C, *grid)."""
         uniform = torch.special.ndtr(noise((1,))[:, 0])
         chosen = (uniform * self.draws.shape[1]).long().clamp(max=self.draws.shape[1] - 1)
         return self.draws[torch.arange(len(chosen)), chosen]

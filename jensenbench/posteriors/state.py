@@ -1,4 +1,4 @@
-"""What the chains of a reference posterior know at a step, and its file."""
+"""Resumable state of MCMC chains: positions, adaptation, recorded sums and traces, and its file."""
 
 from ast import literal_eval
 from collections.abc import Mapping
@@ -22,12 +22,13 @@ _TENSORS = ("beta", "states", "outer", "weights", "total", "squares", "traces", 
 
 @dataclass
 class ChainState:
-    """What must survive a kill: where the chains are, what they have learnt, and what was recorded.
+    """What a resumed run needs: where the chains are, their adapted proposals, and what was recorded.
 
     Attributes:
-        point, reference, beta: the chains' states, what their proposals are reversible for, the size of their steps at
-            each level; rows hold all levels of the first chain, then of the second and so on.
-        states, outer: sums (L, k) of the noise and (L, k, k) of its squares over ``count`` states since the last fit.
+        point, reference, beta: the chains' states, the Gaussian reference of their proposals, the step size at each
+            level; the batch holds all levels of the first chain, then of the second and so on.
+        states, outer: sums (L, k) of the noise and (L, k, k) of its outer products over ``count`` states since the last
+            fit of the reference.
         weights: (chains,) log weights of the chains while they are annealed.
         total, squares: sums (C, *grid) of the recorded states and of their squares, in units of the fields' std.
         traces: (chains, steps, F) float32 functionals.
@@ -54,12 +55,12 @@ class ChainState:
     accepted: float = 0.0
     refused: int = 0
 
-    def forget(self) -> None:
-        """Start the sums behind the next fit of the reference anew."""
+    def reset(self) -> None:
+        """Set the sums for the next fit of the reference to zero."""
         self.count = 0
         self.states, self.outer = torch.zeros_like(self.states), torch.zeros_like(self.outer)
 
-    def learn(self, z: Tensor) -> None:
+    def accumulate(self, z: Tensor) -> None:
         """Add noise (chains, L, k) to these sums."""
         self.count += len(z)
         self.states += z.sum(0)
@@ -78,7 +79,7 @@ class ChainState:
 
     @classmethod
     def load(cls, path: Path, meta: Mapping[str, Any]) -> Self | None:
-        """The state of the very same chains; None where there is none."""
+        """The saved state of chains with the same metadata; None where there is none."""
         if not path.exists():
             return None
         found, parts, _ = tensorfile.read_tensors(path, STAGE, format=FORMAT)

@@ -1,4 +1,4 @@
-"""The posterior density of the white noise behind a state, given noisy observations of the state."""
+"""Posterior density of the white noise behind a state, given noisy observations of the state."""
 
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Target:
         if len(observation.mask) != 1:
             raise UserError(f"a reference posterior is one of one instance, got data of {len(observation.mask)}")
         if observation.noise_std == 0:
-            raise UserError("a reference posterior needs noisy data (noise_std > 0): exact ones leave no density")
+            raise UserError("a reference posterior needs noisy data (noise_std > 0): noise-free data have no density")
         shape = observation.mask.shape[1:]
         unit = (observation.noise_std * scale.double()).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
         self._entries = observation.mask[0].flatten().nonzero().flatten()
@@ -44,17 +44,17 @@ class Target:
         self._unit = unit.flatten()[self._entries]
 
     def fields(self, z: Tensor) -> Tensor:
-        """States (b, C, *grid); NaN in rows that the solver refuses, to which the posterior gives no mass."""
+        """States (b, C, *grid); NaN where the solver refuses the noise, to which the posterior gives no mass."""
         try:
             return self.latent(z)
         except UserError:
             if len(z) == 1:
                 like = self.latent.unsolved(z @ self.latent.factor)
                 return torch.full_like(like, torch.nan)
-            return torch.cat([self.fields(row) for row in z.split(1)])
+            return torch.cat([self.fields(one) for one in z.split(1)])
 
     def defects(self, fields: Tensor) -> Tensor:
-        """(b, m) deviations from the data in units of the noise."""
+        """Deviations (b, m) from the data, in units of the data's noise."""
         return (fields.flatten(1)[:, self._entries] - self._values) / self._unit
 
     def point(self, z: Tensor, *, differentiate: bool) -> Point:
@@ -71,7 +71,7 @@ class Target:
         return Point(z, fields.detach(), potential.detach(), torch.nan_to_num(gradient))
 
     def linearise(self, z: Tensor) -> Tensor:
-        """Jacobian (m, k) of the defects at noise (k,), of the smooth stand-in where there is one."""
+        """Jacobian (m, k) of the defects at noise (k,); a level set is replaced by its smooth surrogate."""
         count = len(self._entries)
         with torch.enable_grad():
             variable = z.detach().expand(count, -1).clone().requires_grad_()

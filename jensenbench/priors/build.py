@@ -1,4 +1,4 @@
-"""Priors built from data: the exact one of the law that generated them, or of the states; or a trained network."""
+"""Priors built from data: exact (Gaussian, mixture, empirical) or a trained network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ class GaussianSettings:
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """Settings of an exact mixture prior: the codec's power, which must be 0 to keep the components isotropic."""
+    """Settings of an exact mixture prior: the codec's power, which must be 0 so that components stay isotropic."""
 
     power: int = 0
 
@@ -60,9 +60,14 @@ def build_prior(
         kind: ``gaussian``, ``mixture``, ``empirical`` or ``network``.
         settings: entry of the config, with or without ``kind``.
         state_dir: folder of resumable training state.
-        quality, guard: of a training, see :class:`Trainer`.
+        quality, guard: see :class:`Trainer`.
 
-    Returns the prior and, where it was trained, the trainer that holds the resumable state.
+    Returns:
+        The prior and, where it was trained, the trainer that holds the resumable state.
+
+    Raises:
+        UnknownName: a kind or setting is unknown.
+        UserError: imported states have no exact prior of this kind.
     """
     settings = {key: value for key, value in settings.items() if key != "kind"}
     if kind in EXACT_SETTINGS:
@@ -86,7 +91,9 @@ def build_prior(
 def _build_exact(kind: str, settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
     chosen = configure(f"{kind} prior setting", EXACT_SETTINGS[kind](), settings)
     if dataset.source != "generated" and kind != "empirical":
-        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+        raise UserError(
+            f"{dataset.label}: the distribution of imported states is not known exactly; train a network prior"
+        )
     denoiser, codec = _BUILDERS[kind](dataset, chosen)
     return BuiltPrior(denoiser, codec, asdict(chosen))
 

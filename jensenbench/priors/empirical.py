@@ -1,4 +1,4 @@
-"""The law of N given states: exact denoiser by softmax weights, for any PDE, without a network."""
+"""Empirical prior: exact denoiser of the uniform distribution on N states, by softmax weights."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -10,14 +10,14 @@ from torch import Tensor
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.errors import UserError
 
-FEWEST_STATES = 5.0  # effective ones, below which a posterior has collapsed and says nothing of the law behind them
-CHUNK = 2**22  # entries of the states that are held in float64 at a time
+FEWEST_STATES = 5.0  # effective number of states below which a posterior has collapsed onto single states
+CHUNK = 2**22  # numbers of the states that are in float64 at a time
 
 
 class EmpiricalPrior(Denoiser):
     """x0 ~ uniform on N states, in prior coordinates.
 
-    States are kept in float32; distances, weights and averages are float64, a chunk of states at a time, so that
+    States are stored in float32; distances, weights and averages are float64, a chunk of states at a time, so that
     10 000 states of 64 x 64 points fit in memory.
 
     Args:
@@ -35,7 +35,7 @@ class EmpiricalPrior(Denoiser):
         self.sigma_data = float(self.states.double().var(0, correction=0).mean().sqrt())
 
     def first(self, count: int) -> "EmpiricalPrior":
-        """The law of the first ``count`` states."""
+        """The empirical prior of the first ``count`` states; raises UserError if there are fewer."""
         if count > len(self.states):
             raise UserError(f"empirical prior: {count} states were asked for, there are {len(self.states)}")
         return EmpiricalPrior(self.states[:count])
@@ -48,15 +48,15 @@ class EmpiricalPrior(Denoiser):
         return torch.softmax(self.logits(x, sigma), 1)
 
     def logits(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        """(b, N) float64 logarithms of :meth:`weights`, but for a constant a row: none is lost to underflow."""
-        wide = x.double()
-        fits = [self._fit(wide, states) for states in self._chunks(x.device)]
+        """(b, N) float64 logarithms of :meth:`weights` up to a constant per batch element, without underflow."""
+        double = x.double()
+        fits = [self._fit(double, states) for states in self._chunks(x.device)]
         fit = torch.cat(fits, 1)
         variance = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).expand(len(x))[:, None].square()
         return (fit - fit.detach().amax(1, keepdim=True)) / variance.clamp(min=1e-300)
 
     def average(self, weights: Tensor, values: Callable[[Tensor], Tensor]) -> Tensor:
-        """(b, ...) weighted means of what ``values`` makes of the states (n, C, *grid), float64."""
+        """(b, ...) weighted means of ``values`` of the states, a function (n, C, *grid) -> (n, ...), float64."""
         parts, start = [], 0
         for states in self._chunks(weights.device):
             found = values(states)
@@ -79,7 +79,7 @@ class EmpiricalPrior(Denoiser):
 
     @staticmethod
     def _fit(x: Tensor, states: Tensor) -> Tensor:
-        """-|x - s|²/2 without its part |x|²/2, which all states share and which would cost digits."""
+        """-|x - s|²/2 (b, n) without its part -|x|²/2, which all states share and which would lose digits."""
         flat = states.flatten(1)
         return x.flatten(1) @ flat.T - flat.square().sum(1) / 2
 

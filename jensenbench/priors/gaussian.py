@@ -1,4 +1,4 @@
-"""Gaussian priors: exact denoiser, velocity, score and posterior."""
+"""Gaussian prior, low rank or full: exact denoiser, velocity, score, samples and posterior."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -27,7 +27,7 @@ class GaussianPrior(Denoiser):
         mean: (C, *grid).
         directions: (d, r) orthonormal V, d = C*prod(grid).
         std: (r,) standard deviations s along V.
-        rest: tau, the standard deviation off V; 0 for a law that lives on mean + span V.
+        rest: tau, the standard deviation off V; 0 for a distribution on mean + span V (degenerate).
     """
 
     sigma_min, sigma_max = 0.0, float("inf")
@@ -50,10 +50,10 @@ class GaussianPrior(Denoiser):
 
     @classmethod
     def of_pde(cls, pde: PDE, codec: Codec) -> Self:
-        """Law of the states that an affine PDE with a Gaussian coefficient generates.
+        """Distribution of the states that an affine PDE with a Gaussian coefficient generates.
 
-        A factor of their covariance goes through the generator itself, so that the prior meets the very
-        equation that the data solve.
+        A factor of their covariance is computed by the generator itself, so that the prior meets the discrete
+        equation that the data solve. Raises UserError where the PDE is not affine.
         """
         if not pde.affine():
             raise UserError(f"{pde.label} is not affine: it has no exact Gaussian prior; train a network prior")
@@ -73,7 +73,7 @@ class GaussianPrior(Denoiser):
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
         """E[x1 - eps | x_t = x] of x_t = (1-t) eps + t x1, t in [0, 1].
 
-        Off the support of a degenerate law it grows like 1/(1-t); at t = 1, where x_t has no such
+        Off the support of a degenerate distribution it grows like 1/(1-t); at t = 1, where x_t has no such
         part, that part of x is ignored.
         """
         mean, _, std = self._in(x)
@@ -82,7 +82,7 @@ class GaussianPrior(Denoiser):
         return mean + self._scale(x - per_row(t, x) * mean, along, rest)
 
     def score(self, x: Tensor, mean_factor: Tensor | float, variance: Tensor | float) -> Tensor:
-        """Score of x = m x0 + sqrt(variance) eps; variance 0 needs a law that is not degenerate."""
+        """Score of x = m x0 + sqrt(variance) eps; variance 0 needs a distribution that is not degenerate."""
         mean, _, std = self._in(x)
         m = torch.as_tensor(mean_factor, dtype=x.dtype, device=x.device).expand(len(x))
         v = torch.as_tensor(variance, dtype=x.dtype, device=x.device).expand(len(x))
@@ -101,7 +101,7 @@ class GaussianPrior(Denoiser):
         return mean + self._scale(z, width, z.new_full((1, 1), (self.rest**2 + sigma**2) ** 0.5))
 
     def factor(self) -> Tensor:
-        """(d, k) matrix F with covariance F Fᵀ; k = r for a degenerate law, else d."""
+        """(d, k) matrix F with covariance F Fᵀ; k = r for a degenerate distribution, else d."""
         along = self.directions * (self.std - self.rest)
         if not self.rest:
             return along
@@ -118,7 +118,7 @@ class GaussianPrior(Denoiser):
         return cls(tensors["mean"], tensors["directions"], tensors["std"], float(tensors["rest"]))
 
     def posterior(self, problem: Problem) -> GaussianPosterior:
-        """Exact law of the physical fields given the problem's observation, for every row of its batch."""
+        """Exact posterior of the physical fields given the problem's observation, for every element of its batch."""
         return GaussianPosterior(problem, self.mean, self.factor())
 
     def _scale(self, y: Tensor, along: Tensor, rest: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ class GaussianPrior(Denoiser):
 def principal_directions(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormal V (d, r) and s (r,) of the covariance AᵀA of ``columns`` A (k, d), widest first.
 
-    Rows of A that are orthogonal to all others are taken apart first: a law with the square's reflections falls into
-    four parities, which takes a third of the time at 64².
+    Groups of rows of A that are orthogonal to each other are decomposed apart: a distribution with the reflections of
+    the square has four parities, which takes a third of the time at 64².
     """
     parts = [torch.linalg.svd(columns[rows], full_matrices=False)[1:] for rows in _orthogonal_groups(columns)]
     std, directions = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -150,7 +150,7 @@ def principal_directions(columns: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _orthogonal_groups(columns: Tensor) -> list[Tensor]:
-    """Indices of rows (k, d) in groups that are orthogonal to each other up to rounding; without rows that vanish."""
+    """Indices of the rows of (k, d) in groups that are orthogonal to each other to rounding; without zero rows."""
     norms = torch.linalg.vector_norm(columns, dim=1)
     rows = (norms > RANK_TOLERANCE * norms.max()).nonzero()[:, 0]
     unit = columns[rows] / norms[rows, None]

@@ -1,4 +1,4 @@
-"""Exact Gaussian posterior of linear data, noisy or exact."""
+"""Exact posterior of a Gaussian prior given linear observations, noisy or noise-free."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ RANK_TOLERANCE = 1e-12  # observed combinations weaker than this share of the st
 
 @dataclass(frozen=True)
 class _Conditioner:
-    """SVD of the data's operator on the whitened latent: what rows with equal masks share."""
+    """SVD of the observation operator on the whitened latent, shared by batch elements with equal masks."""
 
-    offset: Tensor  # (m,) operator on the mean, in units of the rows
-    unit: Tensor  # (m,) physical unit of each row
+    offset: Tensor  # (m,) operator on the mean, in units of ``unit``
+    unit: Tensor  # (m,) physical unit of each datum
     entries: Tensor | None  # (m,) flat indices of the observed entries of a mask
     gain: Tensor  # (k, m) data to latent mean
     seen: Tensor  # (k, q) latent directions that the data inform about
@@ -27,10 +27,10 @@ class _Conditioner:
 
 
 class GaussianPosterior:
-    """Law of physical fields = decode(mean + F z), z ~ N(0, I), given each row's linear data.
+    """Posterior of physical fields = decode(mean + F z), z ~ N(0, I), given linear data of each batch element.
 
-    ``mean`` and ``std`` are (b, C, *grid) in physical units, float64. Exact data (noise_std = 0) are
-    met exactly; without an observation the posterior is the prior, with one row.
+    ``mean`` and ``std`` are (b, C, *grid) in physical units, float64. Noise-free data (noise_std = 0)
+    are met exactly; without an observation the posterior is the prior, with batch size one.
     """
 
     note: str = ""
@@ -41,28 +41,28 @@ class GaussianPosterior:
         columns = factor.T.reshape(-1, *self._shape)
         self._factor = (problem.decode(mean + columns).flatten(1) - self._centre).T.contiguous()
         self._known: dict[str, _Conditioner] = {}
-        self._rows = [self._condition(row) for row in range(self._batch())]
+        self._conditioned = [self._condition(index) for index in range(self._batch())]
 
     @property
     def mean(self) -> Tensor:
         """Posterior mean of the fields."""
-        return self._fields(torch.stack([latent for _, latent in self._rows]))
+        return self._fields(torch.stack([latent for _, latent in self._conditioned]))
 
     @property
     def std(self) -> Tensor:
         """Posterior standard deviation of every entry of the fields."""
         prior = self._factor.square().sum(1)
         known: dict[int, Tensor] = {}
-        for conditioner, _ in self._rows:
+        for conditioner, _ in self._conditioned:
             if id(conditioner) not in known:
                 lost = (self._factor @ conditioner.seen).square() @ (1 - conditioner.shrink.square())
                 known[id(conditioner)] = (prior - lost).clamp(min=0).sqrt().reshape(self._shape)
-        return torch.stack([known[id(conditioner)] for conditioner, _ in self._rows])
+        return torch.stack([known[id(conditioner)] for conditioner, _ in self._conditioned])
 
     def sample(self, noise: Noise) -> Tensor:
-        """One exact draw a row, (b, C, *grid) in physical units."""
+        """One exact draw per batch element, (b, C, *grid) in physical units."""
         latents = noise((self._factor.shape[1],)).double()
-        for i, (conditioner, mean) in enumerate(self._rows):
+        for i, (conditioner, mean) in enumerate(self._conditioned):
             along = conditioner.seen.T @ latents[i]
             latents[i] += mean + conditioner.seen @ ((conditioner.shrink - 1) * along)
         return self._fields(latents)
@@ -74,28 +74,28 @@ class GaussianPosterior:
     def _fields(self, latents: Tensor) -> Tensor:
         return (self._centre + latents @ self._factor.T).reshape(-1, *self._shape)
 
-    def _condition(self, row: int) -> tuple[_Conditioner, Tensor]:
-        """Conditioner of a row and its posterior mean in the latent."""
+    def _condition(self, index: int) -> tuple[_Conditioner, Tensor]:
+        """Conditioner of a batch element, and its posterior mean in the latent."""
         data = self._problem.observation
-        key = _mask_key(data.mask[row]) if isinstance(data, MaskObservation) else ""
+        key = _mask_key(data.mask[index]) if isinstance(data, MaskObservation) else ""
         if key not in self._known:
-            self._known[key] = self._build(row)
+            self._known[key] = self._build(index)
         shared = self._known[key]
         if data is None:
             return shared, torch.zeros(self._factor.shape[1], dtype=torch.float64)
-        values = data.values[row].double().flatten()
+        values = data.values[index].double().flatten()
         values = values if shared.entries is None else values[shared.entries]
         return shared, shared.gain @ (values / shared.unit - shared.offset)
 
-    def _build(self, row: int) -> _Conditioner:
+    def _build(self, index: int) -> _Conditioner:
         data, scale = self._problem.observation, self._problem.scale.double()
         unit = scale.repeat_interleave(len(self._centre) // len(scale))
         noise_std, entries = 0.0 if data is None else data.noise_std, None
         if isinstance(data, MaskObservation):
-            entries = data.mask[row].flatten().nonzero().flatten()
+            entries = data.mask[index].flatten().nonzero().flatten()
             unit, operator, offset = unit[entries], self._factor[entries], self._centre[entries]
         elif isinstance(data, LinearObservation):
-            # The unit of a row is the std that noise of one field std in every entry gives it.
+            # The unit of a datum is the std that noise of one field std in every entry gives it.
             matrix = data.matrix.double()
             unit = (matrix.square() @ unit.square()).sqrt()
             operator, offset = matrix @ self._factor, matrix @ self._centre

@@ -1,4 +1,4 @@
-"""Priors as files: saved by the stage that builds them, loaded by all others."""
+"""Prior files: saving and loading of denoisers with their codec, settings and digest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _EXACT = {"gaussian": GaussianPrior, "mixture": MixturePrior, "empirical": Empir
 
 @dataclass(frozen=True)
 class BuiltPrior:
-    """A prior fresh from its stage: the denoiser, its codec, and the settings that made it."""
+    """A prior that was just built: the denoiser, its codec, and the settings that it was made with."""
 
     denoiser: GaussianPrior | MixturePrior | EmpiricalPrior | NetworkPrior
     codec: Codec
@@ -36,7 +36,7 @@ class BuiltPrior:
 
 @dataclass(frozen=True)
 class LoadedPrior:
-    """A prior as methods get it; ``digest`` names its file's content, ``meta`` how it was made."""
+    """A prior read from a file; ``digest`` is that of the content, ``meta`` says how it was made."""
 
     denoiser: Denoiser
     codec: Codec
@@ -54,7 +54,7 @@ class LoadedPrior:
 
 def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int, data_digest: str) -> None:
     """Write a prior file; equal content gives equal bytes."""
-    kind = next((kind for kind, law in _EXACT.items() if isinstance(built.denoiser, law)), "network")
+    kind = next((kind for kind, exact in _EXACT.items() if isinstance(built.denoiser, exact)), "network")
     meta = {
         "format": FORMAT,
         "kind": kind,
@@ -72,7 +72,7 @@ def save_prior(path: Path, built: BuiltPrior, *, pde: PDE, label: str, seed: int
 def load_prior(
     path: Path, pde: PDE, *, data_digest: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> LoadedPrior:
-    """Read a prior file for a PDE; one that is damaged or not what is asked for is one clear error.
+    """Read a prior file for a PDE; raises UserError if it is damaged or not what is asked for.
 
     Args:
         data_digest: of the data that it must have been made from.

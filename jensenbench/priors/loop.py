@@ -1,13 +1,11 @@
-"""Optimisation that never loses a step: exact resumption, one way back after a divergence, a log of equal bytes."""
+"""Training loop with AdamW and EMA: bitwise resumption from checkpoints, rollback after a divergence, a CSV log."""
 
-import csv
-import io
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,12 @@ from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, replacing, write_text
 from jensenbench.numerics.random import seed_of
 from jensenbench.priors import parallel
+from jensenbench.priors.log import Progress, write_log
 from jensenbench.runtime.progress import LOG_SECONDS
 
 CHECKPOINT_SECONDS = 30.0
-EXPLODED = 1e3  # times the usual loss
-USUAL_DECAY = 0.5**0.01  # the usual loss is a moving average with a half-life of 100 steps
-COLUMNS = ("step", "states", "learning_rate", "gradient_norm", "gradient_norm_max", "loss")
+EXPLODED = 1e3  # a loss so many times its moving average counts as a divergence
+USUAL_DECAY = 0.5**0.01  # of that moving average: a half-life of 100 steps
 
 Loss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, Tensor | float]]]
 Check = Callable[[nn.Module, int], Mapping[str, float]]
@@ -36,7 +34,7 @@ class LoopSettings:
     """How a network is optimised.
 
     Attributes:
-        steps, batch: budget; ``steps * batch`` states are seen.
+        steps, batch: number of steps, states per step.
         lr, flat: learning rate of AdamW, held for that share of the steps, then a half cosine to zero.
         weight_decay: of AdamW (Loshchilov and Hutter 2019).
         ema: half-life of the weights' moving average, as a share of the steps.
@@ -73,12 +71,12 @@ class LoopSettings:
         return 0.9, 0.99
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: flat, then a half cosine."""
+        """Learning rate of a step: constant, then a half cosine."""
         falling = max(0.0, step / self.steps - self.flat) / max(1 - self.flat, 1e-9)
         return self.lr * (1 + math.cos(math.pi * falling)) / 2
 
     def decay(self, step: int) -> float:
-        """Share of the averaged weights that a step keeps: small at first, to forget the initial ones."""
+        """Decay of the weights' moving average at a step: small at first, so that the initial weights count little."""
         half_life = max(1.0, self.ema * self.steps)
         return min(0.5 ** (1 / half_life), (1 + step) / (10 + step))
 
@@ -87,34 +85,11 @@ class LoopSettings:
         return step * self.checks // self.steps > (step - 1) * self.checks // self.steps
 
 
-@dataclass
-class Progress:
-    """What besides weights and optimiser must survive a kill.
-
-    Attributes:
-        seconds, checking: spent in all, and of these in checks.
-        rows: of the log.
-        sums, largest, count: sums, largest gradient norm and number of steps since the last row.
-        usual: moving average of the loss.
-        diverged: steps at which the run went back to its last good state.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    checking: float = 0.0
-    rows: list[dict[str, float]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    largest: float = 0.0
-    count: int = 0
-    usual: float | None = None
-    diverged: list[int] = field(default_factory=list)
-
-
 class Loop:
-    """Minimises a loss over the weights of a network with AdamW; a killed run continues where it was, bit for bit.
+    """Minimises a loss over the weights of a network with AdamW; a killed run resumes bit for bit.
 
-    A loss or gradient that is NaN or infinite, or a loss a thousand times the usual one, sends the run back
-    to the state of the last check with half the learning rate; the second time it ends with an error.
+    A loss or gradient that is NaN or infinite, or a loss a thousand times its moving average, rolls the run back to
+    the state of the last check with half the learning rate; the second time it raises TrainingDiverged.
 
     Args:
         module: network on its device; the weights that require gradients are trained, in place.
@@ -123,15 +98,15 @@ class Loop:
         identity: all values on which the result depends, for :func:`canonical_json`.
         sources: modules whose code the loss is, ``("methods.piddm",)``; they and all they import count.
         state_dir: folder of the resumable state. State of another identity, code, environment or number of
-            threads is left behind.
-        label: begins every line of the log.
+            threads is not used.
+        label: begins every printed line.
         check: called with the averaged network and the number of steps done at every check; its values become
             columns of the log.
         guard: called before every save; may raise UserError to end the run and keep the state of before.
 
     Attributes:
-        rows: of the batch of a step that are this process's share. A loss that takes these alone can be trained
-            by several processes, and its error for want of memory can name the batch that would fit.
+        rows: slice of each batch that is this process's share. A loss that takes this slice alone can be trained by
+            several processes, and an error for lack of memory can name the batch that would fit.
         progress: of the run; ``progress.rows`` is the log.
         seconds_before: time that earlier, killed runs of the same training took.
     """
@@ -185,12 +160,12 @@ class Loop:
         return self.average
 
     def finish(self) -> None:
-        """Forget the resumable state, once the result is safely stored."""
+        """Delete the resumable state, once the result is stored."""
         for path in (self._checkpoint, self._good, self._log):
             path.unlink(missing_ok=True)
 
     def save(self, path: Path | None = None) -> None:
-        """Write the resumable state in one move."""
+        """Write the resumable state atomically; to the checkpoint by default."""
         if not parallel.leads():
             return
         if self._guard:
@@ -206,12 +181,12 @@ class Loop:
             torch.save(state, temporary)
 
     def table(self) -> str:
-        """The log as CSV, a row a check; equal runs give equal text."""
+        """The log as CSV, one row per check; equal runs give equal text."""
         return write_log(self.progress.rows)
 
     @property
     def states_per_second(self) -> float:
-        """Throughput of the optimisation, checks left out."""
+        """Throughput of the optimisation, without the time of checks."""
         spent = self.progress.seconds - self.progress.checking
         return self.progress.step * self.settings.batch / max(spent, 1e-9)
 
@@ -226,17 +201,14 @@ class Loop:
         values, norm = self._gradients(step)
         usual = values["loss"] if progress.usual is None else progress.usual
         if not math.isfinite(values["loss"] + norm) or values["loss"] > EXPLODED * usual > 0:
-            self._go_back(values["loss"], norm)
+            self._roll_back(values["loss"], norm)
             return
         self.optimiser.step()
         update_average(self.average, self.module, self.settings.decay(step))
         progress.usual = USUAL_DECAY * usual + (1 - USUAL_DECAY) * values["loss"]
-        for name, value in {**values, "gradient_norm": norm}.items():
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
-        progress.step, progress.count = step + 1, progress.count + 1
-        progress.largest = max(progress.largest, norm)
+        progress.add(values, norm)
         if self.settings.is_check(progress.step):
-            self._write_row()
+            self._log_check()
 
     def _gradients(self, step: int) -> tuple[dict[str, float], float]:
         """Loss and its parts at a step, with clipped gradients in place, and their norm before clipping."""
@@ -257,7 +229,7 @@ class Loop:
         return dict(zip(values, numbers.tolist(), strict=True)), float(norm)
 
     def _differentiate(self, step: int) -> dict[str, Tensor | float]:
-        """Loss and its parts at a step for this process's rows, with gradients in place."""
+        """Loss and its parts at a step for this process's share of the batch, with gradients in place."""
         self.optimiser.zero_grad(set_to_none=True)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed_of((self._identity, step, self.rows.start)) >> 1)
@@ -266,7 +238,7 @@ class Loop:
         return {"loss": loss.detach(), **parts}
 
     def _remedy(self, step: int) -> str:
-        """What batch would fit, found by halving."""
+        """Which batch would fit, found by halving."""
         rows, size = self.rows, (self.rows.stop - self.rows.start) // 2
         while size:
             self.optimiser.zero_grad(set_to_none=True)
@@ -283,28 +255,19 @@ class Loop:
                 return f"batch: {size * parallel.count()} would fit"
         return "lower batch or take a smaller network"
 
-    def _write_row(self) -> None:
+    def _log_check(self) -> None:
         progress, begun = self.progress, time.monotonic()
-        means = {name: total / progress.count for name, total in progress.sums.items()}
-        row = {
-            "step": progress.step,
-            "states": progress.step * self.settings.batch,
-            "learning_rate": self.rate(progress.step - 1),
-            "gradient_norm": means.pop("gradient_norm"),
-            "gradient_norm_max": progress.largest,
-            **means,
-        }
+        row = progress.means(self.settings.batch, self.rate(progress.step - 1))
         if self._check and parallel.leads():
             row |= self._check(self.average, progress.step)
-        progress.rows.append(row)
-        progress.sums, progress.largest, progress.count = {}, 0.0, 0
+        progress.append(row)
         progress.checking += time.monotonic() - begun
         self.save(self._good)
         self.save()
         if parallel.leads():
             write_text(self._log, self.table())
 
-    def _go_back(self, loss: float, norm: float) -> None:
+    def _roll_back(self, loss: float, norm: float) -> None:
         """Return to the state of the last check with half the learning rate, once; then give up."""
         before = deepcopy(self.progress)
         found = f"diverged at step {before.step} (loss {loss:.3g}, gradient norm {norm:.3g})"
@@ -326,14 +289,14 @@ class Loop:
         return True
 
     def _load(self, path: Path) -> bool:
-        """Take over a saved state of this very training; anything else is left behind, with a line."""
+        """Load a saved state of the same training; any other one is not used, and a line says so."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch raises many kinds on a damaged file; doing without it is always right
-            self._say(f"{path} cannot be read ({type(error).__name__}) and is left behind")
+        except Exception as error:  # torch raises many kinds on a damaged file; starting anew is always right
+            self._say(f"{path} cannot be read ({type(error).__name__}) and is not used")
             return False
         if state["fingerprint"] != self._fingerprint:
-            self._say(f"{path} belongs to other data, settings or code and is left behind")
+            self._say(f"{path} belongs to other data, settings or code and is not used")
             return False
         self.module.load_state_dict(state["module"])
         self.average.load_state_dict(state["average"])
@@ -344,11 +307,8 @@ class Loop:
     def _print(self) -> None:
         progress, total = self.progress, self.settings.steps
         left = progress.seconds / max(progress.step, 1) * (total - progress.step)
-        loss = progress.sums["loss"] / progress.count if progress.count else math.nan
-        if progress.rows and not progress.count:
-            loss = progress.rows[-1]["loss"]
         speed = f"{self.states_per_second:.0f} states/s, {left / 60:.1f} min left"
-        self._say(f"step {progress.step}/{total}, loss {loss:.4g}, {speed}")
+        self._say(f"step {progress.step}/{total}, loss {progress.recent_loss:.4g}, {speed}")
 
     def _say(self, text: str) -> None:
         if parallel.leads():
@@ -356,7 +316,7 @@ class Loop:
 
 
 class _Alarm:
-    """Is due when so many seconds have passed since it was last due."""
+    """A timer that is due when ``seconds`` have passed since it was last due."""
 
     def __init__(self, seconds: float):
         self._seconds, self._last = seconds, time.monotonic()
@@ -370,22 +330,12 @@ class _Alarm:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch found no memory, on a GPU or a CPU."""
+    """Whether an error of PyTorch means that memory is short, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights."""
+    """Update the exponential moving average of the weights in place."""
     for mean, value in zip(average.parameters(), module.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
-
-
-def write_log(rows: Sequence[Mapping[str, float]]) -> str:
-    """Rows of a training log as CSV; no rows give the header alone."""
-    text = io.StringIO()
-    columns = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in rows)
-    return text.getvalue()

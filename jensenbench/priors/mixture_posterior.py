@@ -1,4 +1,4 @@
-"""Exact posterior of noisy or exact entries under a mixture of Gaussians of equal width."""
+"""Exact posterior of a Gaussian-mixture prior given observed entries, noisy or noise-free."""
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ from jensenbench.priors.mixture import MixturePrior
 
 
 class MixturePosterior:
-    """Law of the physical fields given each row's entries: again a mixture, with components' weights
+    """Posterior of the physical fields given observed entries y: again a mixture, with the components' weights
 
         p(k | y) ∝ w_k Π N(y; μ_k, τ² + s²)    over the observed entries, s the standard deviation of the noise.
 
-    ``mean`` and ``std`` are (b, C, *grid) in physical units; exact data are met exactly.
+    ``mean`` and ``std`` are (b, C, *grid) in physical units; noise-free data are met exactly.
     """
 
     note: str = ""
@@ -24,7 +24,7 @@ class MixturePosterior:
     def __init__(self, problem: Problem, prior: MixturePrior):
         data = problem.observation
         if not isinstance(data, MaskObservation):
-            raise UserError("the exact posterior of a mixture needs entries seen through a mask, and got none")
+            raise UserError("the exact posterior of a mixture needs entries observed through a mask, and got none")
         means = problem.decode(prior.means)  # (K, C, *grid)
         origin = torch.zeros_like(prior.means[:1])
         spread = problem.decode(origin + prior.tau) - problem.decode(origin)
@@ -49,7 +49,7 @@ class MixturePosterior:
         return (self.width.square() + between).sqrt()
 
     def sample(self, noise: Noise) -> Tensor:
-        """One exact draw a row, (b, C, *grid)."""
+        """One exact draw per batch element, (b, C, *grid)."""
         shape = self.width.shape[1:]
         normals = noise((1 + shape.numel(),)).double()
         component = choose(self.weights, normals[:, 0])

@@ -1,4 +1,4 @@
-"""Trained priors: EDM preconditioning around a backbone."""
+"""Network prior: EDM preconditioning around a backbone (Karras et al. 2022)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +16,8 @@ class NetworkPrior(Denoiser):
     """Denoiser of Karras et al. (2022), arXiv 2206.00364, table 1.
 
     D(x; sigma) = c_skip x + c_out F(c_in x; ln(sigma)/4). The network F runs in float32 or under bfloat16
-    autocast; everything around it in the dtype of x, so that a float64 state is not rounded by its own
-    part c_skip x.
+    autocast; everything around it in the dtype of x, so that the part c_skip x of a float64 state
+    is not rounded.
 
     Args:
         backbone: F, called with (b, C, *grid) and (b,).
@@ -48,7 +48,7 @@ class NetworkPrior(Denoiser):
         return {name: value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the weights of :meth:`tensors`; raises RuntimeError if they do not fit the backbone."""
+        """Load weights as :meth:`tensors` returns them; raises RuntimeError if they do not fit the backbone."""
         self.backbone.load_state_dict(dict(tensors))
 
 

@@ -1,4 +1,4 @@
-"""Teacher pairs: white noise and the state to which a deterministic sampler of the prior takes it."""
+"""Teacher pairs for distillation: white noise and the state that a deterministic sampler maps it to, in shards."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from jensenbench.io.tensorfile import read_tensors, write_tensors
 from jensenbench.runtime.progress import progress
 
 FORMAT = 1
-SHARD = 512  # pairs a file, in whole batches: what a kill can cost
+SHARD = 512  # pairs per file, in whole batches: a killed run loses at most so many
 RULES = {"euler": ode_euler, "heun": ode_heun}
 
 
@@ -32,11 +32,11 @@ class PairSettings:
 
     Attributes:
         count: pairs of a round.
-        rounds: rounds of fresh noise; a fit of K steps turns to the next one every K/rounds steps.
+        rounds: rounds of fresh noise; a fit of K steps takes the next one every K/rounds steps.
         schedule: coordinates and time grid, one of ``edm``, ``vp``, ``subvp``, ``flow``.
-        rule: ``heun`` (2 steps - 1 evaluations a state) or ``euler``.
+        rule: ``heun`` (2 steps - 1 evaluations per state) or ``euler``.
         steps: of the sampler.
-        batch: rows of one network call.
+        batch: pairs per network call.
     """
 
     count: int = 2048
@@ -58,7 +58,7 @@ class PairSettings:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs on disk.
+    """Teacher pairs on disk.
 
     Attributes:
         files: name of a shard in ``folder``, its round, and the digest of its content.
@@ -73,7 +73,7 @@ class Pairs:
 
     @property
     def digest(self) -> str:
-        """Name of the content."""
+        """Digest of the content."""
         return digest_text(canonical_json([*self.files, self.status]))
 
     def round(self, number: int) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class Pairs:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the index that :meth:`write` wrote."""
+        """Read the index that :meth:`write` wrote; raises UserError if it is missing or damaged."""
         try:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -114,7 +114,7 @@ def make_pairs(
     shard: int = SHARD,
     device: torch.device | str = "cpu",
 ) -> Pairs:
-    """Sample the pairs into shards below ``folder``; shards that are there from the same ``run`` are kept.
+    """Sample the pairs into shards in ``folder``; shards of the same ``run`` that exist already are kept.
 
     Args:
         key: of the noise; pair i of a round is a function of (key, round, i), whatever the shards.
@@ -122,11 +122,13 @@ def make_pairs(
     """
     found = Pairs(folder, settings)
     shards = _shards(settings, shard)
-    for name, at, rows in progress(shards, label="pairs", unit="shard") if len(shards) > 1 else shards:
-        meta = {"format": FORMAT, "run": run, "settings": asdict(settings), "key": repr(key), "rows": repr(rows)}
-        digest = _kept(folder / name, meta)
+    for name, at, indices in progress(shards, label="pairs", unit="shard") if len(shards) > 1 else shards:
+        meta = {"format": FORMAT, "run": run, "settings": asdict(settings), "key": repr(key), "rows": repr(indices)}
+        digest = _existing(folder / name, meta)
         if digest is None:
-            parts = [_solve(prior, settings, (*key, "pairs", at), batch, device) for batch in _batches(rows, settings)]
+            parts = [
+                _solve(prior, settings, (*key, "pairs", at), batch, device) for batch in _batches(indices, settings)
+            ]
             noise, states = (torch.cat(part) for part in zip(*parts, strict=True))
             digest = write_tensors(folder / name, meta, {"noise": noise, "states": states})
         found = replace(found, files=(*found.files, (name, at, digest)))
@@ -144,17 +146,17 @@ def deterministic_sample(prior: Denoiser, settings: PairSettings, noise: Tensor)
 
 @torch.no_grad()
 def _solve(
-    prior: Denoiser, settings: PairSettings, key: tuple[object, ...], rows: range, device: torch.device | str
+    prior: Denoiser, settings: PairSettings, key: tuple[object, ...], indices: range, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    noise = KeyedNoise([(*key, row) for row in rows], device=device)(prior.shape).float()
+    noise = KeyedNoise([(*key, index) for index in indices], device=device)(prior.shape).float()
     states = deterministic_sample(prior, settings, noise.double()).float()
     if not torch.isfinite(states).all():
-        raise Diverged(f"pairs {rows.start} to {rows.stop - 1}: the teacher's states are NaN or infinite")
+        raise Diverged(f"pairs {indices.start} to {indices.stop - 1}: the teacher's states are NaN or infinite")
     return noise, states
 
 
 def _shards(settings: PairSettings, size: int) -> list[tuple[str, int, range]]:
-    """Name, round and rows of every shard; rows are whole batches, so that shards change no batch."""
+    """Name, round and pair indices of every shard: whole batches, so that the size of shards changes no batch."""
     size = max(1, size // settings.batch) * settings.batch
     starts = range(0, settings.count, size)
     return [
@@ -164,12 +166,12 @@ def _shards(settings: PairSettings, size: int) -> list[tuple[str, int, range]]:
     ]
 
 
-def _batches(rows: range, settings: PairSettings) -> Iterator[range]:
-    for start in range(rows.start, rows.stop, settings.batch):
-        yield range(start, min(start + settings.batch, rows.stop))
+def _batches(indices: range, settings: PairSettings) -> Iterator[range]:
+    for start in range(indices.start, indices.stop, settings.batch):
+        yield range(start, min(start + settings.batch, indices.stop))
 
 
-def _kept(path: Path, meta: dict[str, Any]) -> str | None:
+def _existing(path: Path, meta: dict[str, Any]) -> str | None:
     """Digest of a shard of the same run, None where there is none that can be used."""
     try:
         found, _, digest = read_tensors(path, "pairs", format=FORMAT)

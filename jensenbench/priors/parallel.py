@@ -1,4 +1,4 @@
-"""Several processes that train one network: each takes its rows of every batch, gradients are averaged."""
+"""Data-parallel training: each process takes its share of every batch, gradients are averaged."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as group
+import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
@@ -19,17 +19,17 @@ Work = Callable[..., None]
 
 def is_joined() -> bool:
     """Whether this process belongs to a group."""
-    return group.is_available() and group.is_initialized()
+    return dist.is_available() and dist.is_initialized()
 
 
 def count() -> int:
     """Number of processes that train together."""
-    return group.get_world_size() if is_joined() else 1
+    return dist.get_world_size() if is_joined() else 1
 
 
 def rank() -> int:
-    """Number of this process in its group."""
-    return group.get_rank() if is_joined() else 0
+    """Number of this process in its group, from 0."""
+    return dist.get_rank() if is_joined() else 0
 
 
 def leads() -> bool:
@@ -38,7 +38,7 @@ def leads() -> bool:
 
 
 def share(batch: int) -> slice:
-    """Rows of a batch that this process works on."""
+    """Slice of a batch that this process works on."""
     size = batch // count()
     return slice(rank() * size, (rank() + 1) * size)
 
@@ -50,25 +50,25 @@ def average(tensors: Iterable[Tensor]) -> None:
         return
     found = list(tensors)
     joined = torch.cat([tensor.reshape(-1) for tensor in found])
-    group.all_reduce(joined)
+    dist.all_reduce(joined)
     for tensor, mean in zip(found, (joined / count()).split([t.numel() for t in found]), strict=True):
         tensor.copy_(mean.reshape(tensor.shape))
 
 
 def launch(work: Work, arguments: Mapping[str, Any], *, processes: int, device: str) -> None:
-    """Call ``work(**arguments)`` in so many processes of one group: gloo on CPUs, NCCL on GPUs.
+    """Call ``work(**arguments)`` in ``processes`` processes of one group: gloo on CPUs, NCCL on GPUs.
 
     Under ``torchrun``, whose environment names the group, this process joins it; otherwise all are started
-    here. The first UserError of a process is raised.
+    here. A UserError of a process is raised here.
     """
     found = torch.cuda.device_count()
     if device == "cuda" and "LOCAL_RANK" not in os.environ and found < processes:
         raise UserError(f"processes = {processes} on 'cuda' need a GPU each, this machine has {found}; lower processes")
     if "WORLD_SIZE" in os.environ:
-        size, place = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+        size, number = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
         if size != processes:
             raise UserError(f"processes = {processes}, but WORLD_SIZE = {size}; start as many as the prior asks for")
-        return _join(work, arguments, place, device, init_method="env://")
+        return _join(work, arguments, number, device, init_method="env://")
     with tempfile.TemporaryDirectory() as folder:
         try:
             spawn(_member, (work, arguments, processes, device, folder), nprocs=processes)
@@ -79,20 +79,20 @@ def launch(work: Work, arguments: Mapping[str, Any], *, processes: int, device: 
             raise
 
 
-def _member(place: int, work: Work, arguments: Mapping[str, Any], processes: int, device: str, folder: str) -> None:
+def _member(number: int, work: Work, arguments: Mapping[str, Any], processes: int, device: str, folder: str) -> None:
     die_with_parent()
     try:
-        _join(work, arguments, place, device, init_method=f"file://{folder}/group", rank=place, world_size=processes)
+        _join(work, arguments, number, device, init_method=f"file://{folder}/group", rank=number, world_size=processes)
     except UserError as error:
         Path(folder, "error").write_text(str(error))
         raise SystemExit(1) from None
 
 
-def _join(work: Work, arguments: Mapping[str, Any], place: int, device: str, **address: Any) -> None:
+def _join(work: Work, arguments: Mapping[str, Any], number: int, device: str, **address: Any) -> None:
     if device == "cuda":
-        torch.cuda.set_device(place)
-    group.init_process_group("nccl" if device == "cuda" else "gloo", **address)
+        torch.cuda.set_device(number)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", **address)
     try:
         work(**arguments)
     finally:
-        group.destroy_process_group()
+        dist.destroy_process_group()

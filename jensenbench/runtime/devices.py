@@ -1,4 +1,4 @@
-"""Devices and threads, asked for by name and refused in one line."""
+"""Choice of the torch device by name."""
 
 import torch
 
@@ -6,7 +6,7 @@ from jensenbench.errors import UnknownName, UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device ``cpu`` or ``cuda``; asking for CUDA where there is none is an error."""
+    """The device ``cpu`` or ``cuda``; raises UserError where CUDA is asked for and missing."""
     if name not in ("cpu", "cuda"):
         raise UnknownName("device", name, ("cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():

@@ -1,6 +1,7 @@
-"""Hand out this machine's GPUs to local jobs, without torch: ``python -m jensenbench.runtime.gpus COUNT COMMAND ...``.
+"""GPU allocation for local jobs by lock files: ``python -m jensenbench.runtime.gpus COUNT COMMAND ...``.
 
-A lock file a device, held until the command ends. The choice of a scheduler or a user is kept.
+One lock file per device is held until the command ends. A choice made by a scheduler or a user is kept. It does not
+import torch.
 """
 
 import fcntl
@@ -12,9 +13,9 @@ import time
 
 
 def main(wanted: int, command: list[str]) -> None:
-    """Wait for so many free devices, name them in CUDA_VISIBLE_DEVICES and become the command.
+    """Wait for ``wanted`` free devices, name them in CUDA_VISIBLE_DEVICES and become the command.
 
-    The workflow starts no more jobs than there are devices for; a job that asks for too many is told so by its stage.
+    The workflow starts no more jobs than there are devices for; a stage that has too few devices says so itself.
     """
     chosen = {"SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"} & set(os.environ)
     count = 0 if chosen else count_gpus()
@@ -36,7 +37,7 @@ def count_gpus() -> int:
 
 
 def wait_for_device(count: int, folder: str = tempfile.gettempdir()) -> tuple[int, int]:
-    """Number of a free device and the descriptor of its held lock; asks again every second while all are taken."""
+    """Number of a free device and the descriptor of its lock, which is now held; waits while all are taken."""
     while True:
         for device in range(count):
             lock = os.open(os.path.join(folder, f"jensenbench-gpu-{device}.lock"), os.O_RDWR | os.O_CREAT, 0o666)

@@ -1,4 +1,4 @@
-"""Metered views: cost is counted from outside, per state, never self-reported."""
+"""Cost metering: counts network evaluations, their derivatives and residual evaluations per state."""
 
 import math
 from dataclasses import dataclass, field
@@ -17,40 +17,42 @@ COUNTS = ("nfe", "vjp", "jvp", "residual_calls")
 
 @dataclass
 class Meter:
-    """Counts rows that went through the network, its transposed and forward derivatives, and the residual.
+    """Counts states that went through the network, its vjp and jvp, and the residual.
 
     Attributes:
         budget: network evaluations allowed per state.
-        record: keep (sigma, x, D) of every call for the Jensen stage.
+        record: whether (sigma, x, D) of every call are kept in ``probes``.
+        counts: by name, one of ``COUNTS``: evaluations summed over states.
+        states: number of states of all batches so far.
     """
 
     budget: float = math.inf
     record: bool = False
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     states: int = 0
     probes: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     _batch_start: int = 0
 
     def begin(self, batch: int) -> None:
-        """Announce a batch of that many states; the budget holds for each batch."""
+        """Start a batch of so many states; the budget holds for each batch."""
         self.states += batch
-        self._batch, self._batch_start = batch, self.rows["nfe"]
+        self._batch, self._batch_start = batch, self.counts["nfe"]
 
-    def count(self, what: str, rows: int) -> None:
-        """Add rows to a count; raises BudgetExceeded when the batch has spent its network evaluations."""
-        self.rows[what] += rows
-        if what == "nfe" and self.states and self.rows["nfe"] - self._batch_start > self.budget * self._batch:
-            raise BudgetExceeded(f"more than the budget of {self.budget:g} network evaluations a state")
+    def count(self, what: str, states: int) -> None:
+        """Add evaluated states to a count; raises BudgetExceeded when the batch has spent its network evaluations."""
+        self.counts[what] += states
+        if what == "nfe" and self.states and self.counts["nfe"] - self._batch_start > self.budget * self._batch:
+            raise BudgetExceeded(f"more than the budget of {self.budget:g} network evaluations per state")
 
     def require_finite(self, result: Tensor, where: str) -> None:
         """Raise Diverged, naming the call, if the output of a network is NaN or infinite."""
         if not torch.isfinite(result).all():
-            call = self.rows["nfe"] // len(result)
+            call = self.counts["nfe"] // len(result)
             raise Diverged(f"the state is NaN or infinite at network call {call}, {where}")
 
     def per_state(self) -> dict[str, float]:
         """Counts divided by the number of states."""
-        return {what: rows / max(self.states, 1) for what, rows in self.rows.items()}
+        return {what: count / max(self.states, 1) for what, count in self.counts.items()}
 
 
 class MeteredDenoiser(Denoiser):
@@ -68,8 +70,8 @@ class MeteredDenoiser(Denoiser):
         result = self._counted(self._prior(x, sigma), x)
         self._meter.require_finite(result, f"sigma = {torch.as_tensor(sigma).flatten()[0]:.4g}")
         if self._meter.record:
-            sigma_row = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x))
-            self._meter.probes.append((sigma_row, x.detach(), result.detach()))
+            levels = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x))
+            self._meter.probes.append((levels, x.detach(), result.detach()))
         return result
 
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -80,7 +82,7 @@ class MeteredDenoiser(Denoiser):
         return result
 
     def _record_flow(self, x: Tensor, t: Tensor, velocity: Tensor) -> None:
-        """Probes of the states x/t at which the noise level is finite."""
+        """Probes at the states x/t and levels (1 - t)/t, where these are finite: D = x + (1 - t) v."""
         x, t, velocity = (values[t > 0].detach() for values in (x, t, velocity))
         rest = 1 - per_row(t, x)
         self._meter.probes.append(((1 - t) / t, x / (1 - rest), x + rest * velocity))
@@ -97,7 +99,7 @@ class MeteredDenoiser(Denoiser):
         return result
 
     def _record_score(self, x: Tensor, factor: Tensor, variance: Tensor, score: Tensor) -> None:
-        """Probe of the state x/m at the level sqrt(variance)/m, where D = (x + variance score)/m (Tweedie)."""
+        """Probe at the state x/m and level sqrt(variance)/m, where D = (x + variance score)/m (Tweedie)."""
         m, v = per_row(factor, x), per_row(variance, x)
         self._meter.probes.append((variance.sqrt() / factor, x / m, (x + v * score) / m))
 
@@ -143,7 +145,7 @@ class MeteredProblem(Problem):
 
 
 def count_call(meter: Meter, result: Tensor, x: Tensor) -> Tensor:
-    """Count one evaluation of ``len(x)`` rows, and later every derivative taken through it."""
+    """Count one evaluation of ``len(x)`` states, and later every derivative taken through it."""
     meter.count("nfe", len(x))
     if forward_ad.unpack_dual(x).tangent is not None:
         meter.count("jvp", len(x))

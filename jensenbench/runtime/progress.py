@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Progress display: a bar on a terminal, plain lines in a log."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def progress(items: Sequence[Item], *, label: str, unit: str) -> Iterator[Item]:
-    """Go through ``items`` and show how far it is: at the end, and every ten seconds or at every longer item."""
+    """Yield ``items`` and show the progress; a log gets a line at the end, and one at most every ten seconds."""
     bar = tqdm(items, desc=label, unit=unit, disable=None)
     if not bar.disable:
         yield from bar

@@ -1,4 +1,4 @@
-"""What a plug-in's exception means: a status of the results schema and a reason."""
+"""Run status and reason for an exception raised by a method or PDE."""
 
 import traceback
 
@@ -8,9 +8,10 @@ from jensenbench.errors import BudgetExceeded, Diverged, UserError
 
 
 def status_of(error: Exception) -> tuple[str, str]:
-    """Status and reason of what a plug-in raised; a user's mistake is raised again.
+    """Status (one of the results schema) and reason of a run that raised ``error``.
 
-    The traceback of a plug-in's own mistake goes to the log.
+    A UserError that is no divergence is a mistake of the user and is raised again. The traceback of a failure of the
+    plug-in itself goes to the log.
     """
     if isinstance(error, Diverged):
         return "diverged", str(error)

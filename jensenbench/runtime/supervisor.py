@@ -1,4 +1,4 @@
-"""The torch-free parent of a sampling job: a child that is killed leaves a row, not a hole."""
+"""Supervisor process: records a failed run if its worker is killed."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def run_worker(arguments: Sequence[str]) -> int:
-    """Run ``python -m jensenbench`` with these arguments; SIGTERM is passed on. Returns its exit code."""
+    """Exit code of ``python -m jensenbench`` with these arguments in a child process, which gets SIGTERM passed on."""
     child = subprocess.Popen([sys.executable, "-m", "jensenbench", *arguments])
     previous = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
@@ -17,9 +17,9 @@ def run_worker(arguments: Sequence[str]) -> int:
 
 
 def explain_exit(code: int) -> tuple[str, str]:
-    """Status and reason of a child that ended with a non-zero code."""
+    """Status and reason of a run whose worker ended with a non-zero exit code."""
     if code == -signal.SIGKILL:
-        return "out_of_memory", "killed by SIGKILL, most often by the kernel for want of memory; lower `batch`"
+        return "out_of_memory", "killed by SIGKILL, most often by the kernel for lack of memory; lower `batch`"
     if code == -signal.SIGTERM:
         return "timeout", "ended by SIGTERM, most often at the job's time limit; raise its runtime"
     if code < 0:
@@ -28,7 +28,7 @@ def explain_exit(code: int) -> tuple[str, str]:
 
 
 def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, so that a killed scheduler leaves no orphans."""
+    """Ask Linux for SIGTERM when the parent process ends, so that a killed scheduler leaves no orphans."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,4 +1,4 @@
-"""What a job cost the machine; kept apart from the results, which equal inputs determine."""
+"""Wall time and peak memory of a job, in a file beside its product: results stay reproducible byte for byte."""
 
 import resource
 import socket
@@ -29,7 +29,7 @@ def usage(device: torch.device = CPU) -> dict[str, Any]:
 
 @dataclass
 class Spent:
-    """What a block tells its clock: seconds that earlier, killed runs of the same job took, and more entries."""
+    """Additions to a measured time: seconds that earlier, killed runs of the job took, and more entries of the file."""
 
     earlier: float = 0.0
     entries: dict[str, float] = field(default_factory=dict)

@@ -18,8 +18,8 @@ from jensenbench.experiment.jobs import JensenJob
 from jensenbench.experiment.trajectories import visits_of
 from jensenbench.io.files import write_text
 from jensenbench.io.provenance import git_commit
+from jensenbench.jensen.curves import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
 from jensenbench.jensen.likelihood import likelihood_rows
-from jensenbench.jensen.measure import SHARES, SPOT_CLEAN, Row, Subject, check_rows, empirical_rows, prior_rows
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.jensen.table import LIKELIHOOD_COLUMNS, VISIT_COLUMNS, beside, table, to_csv
 from jensenbench.plugins.registry import make_pde

@@ -13,7 +13,7 @@ from jensenbench.io.files import write_text
 from jensenbench.priors import parallel
 from jensenbench.priors.build import build_prior
 from jensenbench.priors.io import save_prior
-from jensenbench.priors.loop import write_log
+from jensenbench.priors.log import write_log
 from jensenbench.priors.training import parse_settings
 from jensenbench.runtime.devices import pick_device
 from jensenbench.runtime.timing import Spent, timed

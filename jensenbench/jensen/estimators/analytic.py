@@ -1,4 +1,4 @@
-"""Estimator (a): moments of a quadratic residual under a posterior that is a Gaussian or a mixture of Gaussians."""
+"""Closed-form Jensen gap: moments of a quadratic residual under a Gaussian or Gaussian-mixture posterior."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.mixture import MixturePrior
 
-LARGEST_RANK = 64  # up to which the fourth moments of a quadratic residual are summed pair by pair
+LARGEST_RANK = 64  # of the posterior, up to which fourth moments are summed over all pairs of directions
 CHUNK = 256  # directions at a time
 
 
@@ -46,22 +46,22 @@ def posterior(prior: Denoiser, x: Tensor, sigma: float) -> Components:
 
 
 def analytic_gap(residual: InteriorResidual, prior: Denoiser, x: Tensor, sigma: float) -> GapEstimate:
-    """The gap at states x (n, C, *grid), exactly; refuses residuals of higher degree than two.
+    """The exact gap at states x (n, C, *grid); raises UserError for residuals of a degree above two.
 
     With Q the quadratic part of R, E[R(m + F z)] = R(m) + sum_j Q(F_j, F_j). The mean *square* of a quadratic residual
-    takes all pairs of directions: it is left unknown where the posterior has more than ``LARGEST_RANK`` of them.
+    needs all pairs of directions: it is unknown where the posterior has more than ``LARGEST_RANK`` directions.
     """
-    law = posterior(prior, x, sigma)
-    shift = _sum(residual.quadratic(part) for part in law.factor.split(CHUNK))
-    flat = law.means.flatten(0, 1)
+    components = posterior(prior, x, sigma)
+    shift = _sum(residual.quadratic(part) for part in components.factor.split(CHUNK))
+    flat = components.means.flatten(0, 1)
     centred = residual(flat) + shift
-    expected = torch.einsum("nk,nkm->nm", law.weights, centred.unflatten(0, law.weights.shape))
-    at_mean = residual(law.mean)
+    expected = torch.einsum("nk,nkm->nm", components.weights, centred.unflatten(0, components.weights.shape))
+    at_mean = residual(components.mean)
     denoised = square(at_mean)
-    spread = _spread(residual, flat, law.factor)
+    spread = _spread(residual, flat, components.factor)
     total = unknown(x)
     if spread is not None:
-        total = (law.weights * (square(centred) + spread).unflatten(0, law.weights.shape)).sum(1)
+        total = (components.weights * (square(centred) + spread).unflatten(0, components.weights.shape)).sum(1)
     always = torch.full_like(denoised, torch.inf)
     return GapEstimate(square(expected - at_mean), denoised, total, total - denoised, unknown(x), always)
 
@@ -85,8 +85,8 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
 
 def _gaussian(prior: GaussianPrior, x: Tensor, sigma: float) -> Components:
     std, rest = ((sigma**2 * s**2 / (s**2 + sigma**2)) ** 0.5 for s in (prior.std, prior.mean.new_tensor(prior.rest)))
-    law = GaussianPrior(prior.mean, prior.directions, std, float(rest))
-    factor = law.factor().T.reshape(-1, *prior.shape)
+    conditional = GaussianPrior(prior.mean, prior.directions, std, float(rest))
+    factor = conditional.factor().T.reshape(-1, *prior.shape)
     return Components(x.new_ones(len(x), 1), prior(x, sigma)[:, None], factor)
 
 

@@ -1,4 +1,4 @@
-"""Estimator (b): the exact posterior of N states, for any residual."""
+"""Jensen gap under an empirical prior: exact softmax posterior over N states, for any residual."""
 
 import torch
 from torch import Tensor
@@ -10,25 +10,25 @@ from jensenbench.priors.empirical import EmpiricalPrior, effective_states
 
 def empirical_gap(
     residual: InteriorResidual,
-    law: EmpiricalPrior,
+    prior: EmpiricalPrior,
     x: Tensor,
     sigma: Tensor | float,
     *,
     trained: Tensor | None = None,
 ) -> GapEstimate:
-    """The gap at states x (n, C, *grid), exact for the law of these N states, not for the one they were drawn from.
+    """The gap at states x (n, C, *grid), exact for the empirical prior, not for the distribution behind its states.
 
     Args:
         sigma: noise level of each state (n,), or of all.
-        trained: R(D(x)) (n, m) of a trained prior; its difference from R at this law's posterior mean is ``network``.
+        trained: R(D(x)) (n, m) of a trained prior; its difference from R at the posterior mean is ``network``.
     """
-    weights, size = law.weights(x, sigma), x[0].numel()
+    weights, size = prior.weights(x, sigma), x[0].numel()
 
     def parts(states: Tensor) -> Tensor:
         values = residual(states)
         return torch.cat([states.flatten(1), square(values)[:, None], values], 1)
 
-    means = law.average(weights, parts)
+    means = prior.average(weights, parts)
     at_mean, total, expected = residual(means[:, :size].reshape(x.shape)), means[:, size], means[:, size + 1 :]
     denoised = square(at_mean)
     network = unknown(x) if trained is None else square(trained - at_mean)

@@ -1,4 +1,4 @@
-"""Estimator (c): posterior draws of any prior by ancestral sampling from x_t."""
+"""Monte Carlo Jensen gap: posterior draws of any prior by ancestral sampling from x_t."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from jensenbench.jensen.estimate import GapEstimate, product, split_in_halves, u
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.priors.empirical import EmpiricalPrior, effective_states
 
-LAST = 0.002  # noise level from which the last step goes to the denoised state
-SHARE = 0.02  # of the first level, at most
+LAST = 0.002  # noise level before the last step, which goes to the denoised state
+SHARE = 0.02  # that level is at most this share of the first one
 
 
 @torch.no_grad()
@@ -24,11 +24,11 @@ def posterior_draws(
     """Draws (n, K, C, *grid) of x0 given x = x0 + sigma eps (n, C, *grid).
 
     Ancestral steps (arXiv 2006.11239) down the EDM grid that starts at sigma, each with the mean of the denoiser's
-    answers at both of its ends: for a Gaussian law the variance of a step is then right to second order, with the
-    answer at its start only to first. A probability flow would give one point for each x, not its posterior.
+    outputs at both of its ends: for a Gaussian prior the variance of a step is then right to second order, with the
+    output at its start alone to first order. A probability flow would give one point for each x, not its posterior.
 
     Args:
-        keys: one a state; its draws depend on it and on their number alone.
+        keys: one per state, on which its draws depend, and on their number.
     """
     grid = EDMGrid(steps=steps, sigma_min=min(LAST, SHARE * sigma), sigma_max=sigma).sigmas()[:-1]
     rule = AncestralRule(Ancestral(betas_between(1 / (1 + grid.flip(0).square()))))
@@ -37,8 +37,8 @@ def posterior_draws(
     for t in rule.order:
         drawn, denoised = noise((draws, *prior.shape)).flatten(0, 1), rule.denoise(prior, state, t)
         if t:
-            ahead = rule.step(state, denoised, t, Replay([drawn]))
-            denoised = (denoised + rule.denoise(prior, ahead, t - 1)) / 2
+            predicted = rule.step(state, denoised, t, Replay([drawn]))
+            denoised = (denoised + rule.denoise(prior, predicted, t - 1)) / 2
         state = rule.step(state, denoised, t, Replay([drawn]))
     return state.unflatten(0, (len(x), draws))
 
@@ -55,8 +55,8 @@ def monte_carlo_gap(
 ) -> GapEstimate:
     """The gap at states x from ``draws`` posterior draws each, even and at least four.
 
-    In a half of k draws the plug-in mean(R) - R(mean) is low by (k - 1)/k for a quadratic R, to first order for any;
-    the product of the two corrected halves has no bias of its own.
+    For k draws the plug-in estimate mean(R) - R(mean) is too small by the factor (k - 1)/k, exactly for a quadratic R
+    and to first order for others; the product of two corrected halves is then an unbiased estimate of the square.
     """
     found = posterior_draws(prior, x, sigma, keys, draws=draws, steps=steps)
     values = residual(found.flatten(0, 1)).unflatten(0, found.shape[:2])
@@ -66,12 +66,12 @@ def monte_carlo_gap(
     )
     denoised, total = product(low, high), values.square().mean((1, 2))
     return GapEstimate(
-        product(first, second), denoised, total, total - denoised, unknown(x), behind(prior, x, sigma, draws)
+        product(first, second), denoised, total, total - denoised, unknown(x), effective_count(prior, x, sigma, draws)
     )  # fmt: skip
 
 
-def behind(prior: Denoiser, x: Tensor, sigma: float, count: float) -> Tensor:
-    """(n,) effective number of states of an empirical law, else ``count``."""
+def effective_count(prior: Denoiser, x: Tensor, sigma: float, count: float) -> Tensor:
+    """Effective numbers (n,) of states of an empirical prior, else ``count``."""
     if isinstance(prior, EmpiricalPrior):
         return effective_states(prior.weights(x, sigma))
     return torch.full((len(x),), float(count), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Estimator (d): the posterior covariance from products with the denoiser's Jacobian, trained ones included."""
+"""Tweedie-Hutchinson Jensen gap: posterior covariance from vector-Jacobian products of any denoiser."""
 
 from collections.abc import Callable
 from copy import copy
@@ -9,7 +9,7 @@ from torch import Tensor
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import Noise
 from jensenbench.jensen.estimate import GapEstimate, product, split_in_halves, square, unknown
-from jensenbench.jensen.estimators.monte_carlo import behind
+from jensenbench.jensen.estimators.monte_carlo import effective_count
 from jensenbench.jensen.residual import InteriorResidual
 from jensenbench.numerics.autograd import frozen
 from jensenbench.priors.network import NetworkPrior
@@ -25,20 +25,20 @@ def tweedie_gap(
     probes: int,
     directions: Tensor | None = None,
 ) -> GapEstimate:
-    """The gap of a quadratic residual at states x (n, C, *grid), from ``probes`` random directions a state.
+    """The gap of a quadratic residual at states x (n, C, *grid), from ``probes`` random directions per state.
 
     Second-order Tweedie: Cov(x0|x_t) = sigma² ∂D/∂x =: C (`rozet2024moment`), and with white z
     E[R(x0)|x_t] - R(E[x0|x_t]) = E_z B(z, C z), B the bilinear form of R's quadratic part (Hutchinson). The mean
-    square of R takes fourth moments, which only an affine R does without: E|R|² - |R(D)|² = E_z (A z)·(A C z).
-    The forms are symmetric, so that a network's Jacobian may be transposed: one graph serves all products.
+    square of R needs fourth moments unless R is affine, where E|R|² - |R(D)|² = E_z (A z)·(A C z).
+    The forms are symmetric, so that the transposed Jacobian may be used: one graph gives all products.
 
-    ``network`` is |E[R(x0)|x_t]|² = |R(D) + gap|²: what is left of the residual once the gap is taken off, zero for
-    the law of states that solve the equation.
+    ``network`` is |E[R(x0)|x_t]|² = |R(D) + gap|²: what is left of the residual without the gap, zero where
+    all posterior samples solve the equation.
 
     Args:
-        noise: one stream a state; ``probes`` are even and at least four.
-        directions: (r, C, *grid) orthonormal; they are summed over one by one and taken out of z (`meyer2021hutchpp`).
-            A few wide ones of the law carry most of the variance of the plain estimate.
+        noise: one stream per state; ``probes`` are even and at least four.
+        directions: (r, C, *grid) orthonormal; they are summed over one by one and projected out of z
+            (`meyer2021hutchpp`). The widest directions of the data carry most of the variance of the plain estimate.
     """
     residual.require_quadratic()
     prior, affine = in_single_precision(prior), residual.degree == 1
@@ -55,7 +55,7 @@ def tweedie_gap(
     at_mean = residual(answer)
     denoised, network = square(at_mean), product(at_mean + first, at_mean + second)
     loss_gap = trace(lambda z, image: _slopes(residual, z, image)).mean(1) if affine else unknown(x)
-    ess = behind(prior, x, sigma, torch.inf)
+    ess = effective_count(prior, x, sigma, torch.inf)
     return GapEstimate(product(first, second), denoised, denoised + loss_gap, loss_gap, network, ess)
 
 

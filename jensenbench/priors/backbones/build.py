@@ -1,6 +1,6 @@
-"""Networks behind trained priors. A backbone maps (x, noise label) to an output of x's shape.
+"""Registry of backbones: networks that map (x, noise label) to an output of x's shape.
 
-One file a network; each is a module class, called with (channels, grid shape, settings), and a frozen dataclass of
+One file per network; each is a module class, called with (channels, grid shape, settings), and a frozen dataclass of
 settings. The last layer starts at (almost) zero, so that an untrained prior is the best linear denoiser.
 """
 
@@ -36,7 +36,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def find_backbone(name: str) -> Backbone:
-    """A backbone by name."""
+    """A backbone by name; raises UnknownName."""
     if name not in BACKBONES:
         raise UnknownName("backbone", name, BACKBONES)
     return BACKBONES[name]

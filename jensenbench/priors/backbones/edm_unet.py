@@ -1,4 +1,4 @@
-"""The U-Net of the score-based and EDM papers, as large as the published PDE priors that were built on it."""
+"""DDPM++ U-Net of the score-SDE and EDM papers, in the size of published PDE priors."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from jensenbench.priors.backbones.layers import require, require_axes
 
-NEARLY_SILENT = 1e-5  # gain of layers that end a branch, so that every gradient is alive from the start
+NEAR_ZERO = 1e-5  # initial gain of layers that end a branch: small, but no gradient is zero at the start
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class EDMUNetSettings:
     """The network called DDPM++ in Song et al. (2021), with the hyperparameters of Karras et al. (2022), table 7.
 
     Attributes:
-        width: channels of the stem; of a multiple of 4.
+        width: channels of the stem; a multiple of 4.
         multipliers: channels of each level over ``width``; each level halves the grid.
-        blocks: residual blocks a level on the way down, one more on the way up.
+        blocks: residual blocks per level on the way down, one more on the way up.
         attention: grid sizes whose levels attend; the middle always does.
         dropout: inside blocks, drawn from torch's global generator while training.
         labels: entries of an optional second label (non-leaking augmentation; 0: none).
@@ -64,7 +64,7 @@ class EDMUNet(nn.Module):
         self.middle = nn.ModuleList([block(bottom, bottom, attend=True), block(bottom, bottom)])
         self.up = _ascent(settings, size, skips, block)
         outputs = width * settings.multipliers[0]
-        self.normalise, self.leave = _normalisation(outputs), _convolution(outputs, channels, gain=NEARLY_SILENT)
+        self.normalise, self.leave = _normalisation(outputs), _convolution(outputs, channels, gain=NEAR_ZERO)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, label: Tensor, augmentation: Tensor | None = None) -> Tensor:
@@ -120,7 +120,7 @@ class Block(nn.Module):
         self.resample, self.dropout = resample, dropout
         self.first_norm, self.first = _normalisation(inputs), _convolution(inputs, outputs)
         self.shift = _linear(embedding, outputs)
-        self.second_norm, self.second = _normalisation(outputs), _convolution(outputs, outputs, gain=NEARLY_SILENT)
+        self.second_norm, self.second = _normalisation(outputs), _convolution(outputs, outputs, gain=NEAR_ZERO)
         plain = inputs == outputs and not resample
         self.skip = nn.Identity() if plain else _convolution(inputs, outputs, size=1)
         self.attention = Attention(outputs) if attend else None
@@ -138,7 +138,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norm, self.project = _normalisation(channels), _convolution(channels, channels, size=1, gain=NEARLY_SILENT)
+        self.norm, self.project = _normalisation(channels), _convolution(channels, channels, size=1, gain=NEAR_ZERO)
         self.triple = _convolution(channels, 3 * channels, size=1, gain=math.sqrt(0.2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Attention(nn.Module):
 
 
 def _descent(settings: EDMUNetSettings, size: int, block: partial[Block]) -> tuple[nn.ModuleList, list[int]]:
-    """Blocks on the way down and the channels of all that the way up takes over, the stem's first."""
+    """Blocks on the way down and the channels of all skip connections, the stem's first."""
     blocks, channels = nn.ModuleList(), [settings.width]
     for level, multiplier in enumerate(settings.multipliers):
         width, attend = settings.width * multiplier, size >> level in settings.attention
@@ -162,7 +162,7 @@ def _descent(settings: EDMUNetSettings, size: int, block: partial[Block]) -> tup
 
 
 def _ascent(settings: EDMUNetSettings, size: int, skips: list[int], block: partial[Block]) -> nn.ModuleList:
-    """Blocks on the way up; each but the resampling ones takes over one skip, the last of them attends."""
+    """Blocks on the way up; each but the resampling ones takes one skip connection, the last per level may attend."""
     blocks, left, inputs = nn.ModuleList(), list(skips), skips[-1]
     for level in reversed(range(len(settings.multipliers))):
         width = settings.width * settings.multipliers[level]

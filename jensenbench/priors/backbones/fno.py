@@ -1,4 +1,4 @@
-"""The Fourier neural operator as a denoiser."""
+"""Fourier neural operator as a denoiser backbone (Li et al. 2021)."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
     FiLM,
     NoiseEmbedding,
-    places,
+    coordinates,
     require,
     require_axes,
-    silence,
-    with_places,
+    with_coordinates,
+    zero_init,
 )
 
 
 @dataclass(frozen=True)
 class FNOSettings:
-    """Width and number of Fourier layers, frequencies kept an axis (of each sign), size of the noise embedding.
+    """Width and number of Fourier layers, frequencies kept per axis (of each sign), size of the noise embedding.
 
     A grid of fewer than 2 ``modes`` points keeps what it resolves.
     """
@@ -45,7 +45,7 @@ class FNO(nn.Module):
         shape: grid of one to three axes, any number of points from 2 on.
     """
 
-    places: Tensor
+    coordinates: Tensor
 
     def __init__(self, channels: int, shape: Sequence[int], settings: FNOSettings):
         super().__init__()
@@ -54,18 +54,18 @@ class FNO(nn.Module):
         require("fno", settings, fits, "width >= 1, layers >= 1, modes >= 1, embedding >= 8")
         require("fno", settings, min(shape) >= 2, f"axes of 2 points or more, got {tuple(shape)}")
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
-        self.register_buffer("places", places(shape), persistent=False)
+        self.register_buffer("coordinates", coordinates(shape), persistent=False)
         self.embed = NoiseEmbedding(size)
         self.lift = pointwise(channels + len(shape), width, 1)
         self.layers = nn.ModuleList(Layer(shape, settings) for _ in range(settings.layers))
         self.project, self.project_film = pointwise(width, 4 * width, 1), FiLM(size, 4 * width)
         self.leave = pointwise(4 * width, channels, 1)
-        silence(self.leave)
+        zero_init(self.leave)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Network output (b, C, *grid) for (b, C, *grid) ``x`` and (b,) noise labels."""
         level = self.embed(label)
-        h = self.lift(with_places(x, self.places))
+        h = self.lift(with_coordinates(x, self.coordinates))
         for number, layer in enumerate(self.layers):
             h = layer(h, level)
             h = functional.gelu(h) if number + 1 < len(self.layers) else h
@@ -111,6 +111,6 @@ class FourierMap(nn.Module):
 
 
 def _kept(n: int, modes: int) -> Tensor:
-    """Places of the frequencies -m … m-1 in a transform of n points, m = ``modes`` or what n resolves."""
+    """Indices of the frequencies -m … m-1 in a transform of n points, m = ``modes`` or what n resolves."""
     count = min(modes, n // 2)
     return torch.arange(-count, count) % n

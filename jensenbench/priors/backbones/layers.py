@@ -1,4 +1,4 @@
-"""Parts that the backbones share: noise embedding, modulation, positions, checks of settings."""
+"""Shared layers of backbones: noise embedding, FiLM, coordinate channels, checks of settings."""
 
 from collections.abc import Callable, Sequence
 from math import log
@@ -42,19 +42,19 @@ class FiLM(nn.Module):
         return h * (1 + scale) + shift
 
 
-def silence(layer: nn.Module) -> None:
+def zero_init(layer: nn.Module) -> None:
     """Set a layer's parameters to zero: as the last one, it makes the network start as the best linear denoiser."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
 
-def places(shape: Sequence[int]) -> Tensor:
+def coordinates(shape: Sequence[int]) -> Tensor:
     """(1, axes, *shape) coordinates from -1 to 1."""
     axes = [torch.linspace(-1, 1, n) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def with_places(x: Tensor, where: Tensor) -> Tensor:
+def with_coordinates(x: Tensor, where: Tensor) -> Tensor:
     """States (b, C, *grid) and their coordinates side by side."""
     return torch.cat([x, where.to(x).expand(len(x), *where.shape[1:])], 1)
 

@@ -1,4 +1,4 @@
-"""A perceptron for toys."""
+"""Residual multilayer perceptron for low-dimensional toy problems."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.priors.backbones.layers import FiLM, NoiseEmbedding, require, silence
+from jensenbench.priors.backbones.layers import FiLM, NoiseEmbedding, require, zero_init
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MLP(nn.Module):
         self.enter = nn.Linear(entries, width)
         self.blocks = nn.ModuleList(Block(width, size) for _ in range(settings.blocks))
         self.leave = nn.Linear(width, entries)
-        silence(self.leave)
+        zero_init(self.leave)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Network output (b, C, *grid) for (b, C, *grid) ``x`` and (b,) noise labels."""

@@ -1,4 +1,4 @@
-"""A network of low modes and 3-point convolutions, for smooth and for periodic fields."""
+"""Spectral network: mixing of low Fourier or cosine modes beside 3-point convolutions, for smooth fields."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
     FiLM,
     NoiseEmbedding,
-    places,
+    coordinates,
     require,
     require_axes,
-    silence,
-    with_places,
+    with_coordinates,
+    zero_init,
 )
 
 
 @dataclass(frozen=True)
 class SpectralSettings:
-    """Width and number of layers, basis functions an axis, periodic axes, size of the noise embedding.
+    """Width and number of layers, basis functions per axis, periodic axes, size of the noise embedding.
 
     Attributes:
         modes: even; an axis of fewer points keeps what it resolves.
@@ -41,14 +41,14 @@ class SpectralNetwork(nn.Module):
     """Residual layers that mix the low modes of a field and, beside that, its neighbouring points.
 
     Few modes are transformed faster by dense matrices than by an FFT. The first and last layers act on single points.
-    Without places (all axes periodic) the network commutes with translations.
+    Without coordinate channels (all axes periodic) the network commutes with translations.
 
     Args:
         channels: C of the states.
         shape: grid of one to three axes, any number of points.
     """
 
-    places: Tensor
+    coordinates: Tensor
 
     def __init__(self, channels: int, shape: Sequence[int], settings: SpectralSettings):
         super().__init__()
@@ -59,19 +59,19 @@ class SpectralNetwork(nn.Module):
         known = set(settings.periodic) <= set(range(len(shape)))
         require("spectral", settings, known, f"periodic axes among {list(range(len(shape)))}")
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
-        where = places(shape)[:, [axis for axis in range(len(shape)) if axis not in settings.periodic]]
-        self.register_buffer("places", where, persistent=False)
+        where = coordinates(shape)[:, [axis for axis in range(len(shape)) if axis not in settings.periodic]]
+        self.register_buffer("coordinates", where, persistent=False)
         self.embed = NoiseEmbedding(size)
         self.enter, self.enter_film = pointwise(channels + where.shape[1], width, 1), FiLM(size, width)
         self.layers = nn.ModuleList(Layer(shape, settings) for _ in range(settings.layers))
         self.mix, self.mix_film = pointwise(2 * width, 2 * width, 1), FiLM(size, 2 * width)
         self.leave = pointwise(2 * width, channels, 1)
-        silence(self.leave)
+        zero_init(self.leave)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Network output (b, C, *grid) for (b, C, *grid) ``x`` and (b,) noise labels."""
         level = self.embed(label)
-        points = h = self.enter_film(self.enter(with_places(x, self.places)), level)
+        points = h = self.enter_film(self.enter(with_coordinates(x, self.coordinates)), level)
         for layer in self.layers:
             h = layer(h, level)
         h = self.mix(functional.silu(torch.cat([h, points], 1)))
@@ -147,7 +147,7 @@ class ModeMixing(nn.Module):
         return [count * phases for count, phases in zip(self._frequencies, self._phases, strict=True)]
 
     def _matrices(self) -> Tensor:
-        """(frequencies, phases * width, phases * width), acting on rows."""
+        """(frequencies, phases * width, phases * width), acting on row vectors."""
         whole = torch.einsum("fsio,spq->fpiqo", self.weight, self.turns)
         side = whole.shape[1] * whole.shape[2]
         return whole.reshape(len(whole), side, side)
@@ -174,7 +174,7 @@ def _analysed(waves: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _turns(periodic: int) -> Tensor:
-    """(p, p, p), p = 2^periodic: all products of identity and quarter turn, one factor a periodic axis."""
+    """(p, p, p), p = 2^periodic: all products of identity and quarter turn, one factor per periodic axis."""
     pair = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, -1.0], [1.0, 0.0]]])
     result = torch.ones(1, 1, 1)
     for _ in range(periodic):

@@ -1,4 +1,4 @@
-"""The small U-Net of the default tier."""
+"""Small two-level U-Net on pixel-unshuffled fields, the default backbone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch.nn import functional
 from jensenbench.priors.backbones.layers import (
     FiLM,
     NoiseEmbedding,
-    places,
+    coordinates,
     require,
     require_axes,
-    silence,
-    with_places,
+    with_coordinates,
+    zero_init,
 )
 
 
 @dataclass(frozen=True)
 class UNetSettings:
-    """Width of the first level; ``blocks`` residual blocks a level; size of the noise embedding."""
+    """Width of the first level; ``blocks`` residual blocks per level; size of the noise embedding."""
 
     width: int = 64
     blocks: int = 1
@@ -42,7 +42,7 @@ class UNet(nn.Module):
         shape: grid (n0, n1); padded to a multiple of 4 by repeating the edge.
     """
 
-    places: Tensor
+    coordinates: Tensor
 
     def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
         super().__init__()
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         require("unet", settings, fits, "width in multiples of 8, blocks >= 1, embedding >= 8")
         width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
-        self.register_buffer("places", places(shape), persistent=False)
+        self.register_buffer("coordinates", coordinates(shape), persistent=False)
         self.embed = NoiseEmbedding(size)
         self.enter, self.enter_film = nn.Conv2d(channels + 2, 2 * pixel, 1), FiLM(size, 2 * pixel)
         self.gather = nn.Conv2d(2 * pixel, pixel, 1)
@@ -64,14 +64,14 @@ class UNet(nn.Module):
         self.scatter = nn.Conv2d(width, width, 1)
         self.mix, self.mix_film = nn.Conv2d(3 * pixel, 2 * pixel, 1), FiLM(size, 2 * pixel)
         self.leave = nn.Conv2d(2 * pixel, channels, 1)
-        silence(self.leave)
+        zero_init(self.leave)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Network output (b, C, n0, n1) for (b, C, n0, n1) ``x`` and (b,) noise labels."""
         rows, columns = x.shape[-2:]
         level = self.embed(label)
-        h = with_places(x, self.places)
+        h = with_coordinates(x, self.coordinates)
         if any(self._padding):
             h = functional.pad(h, (0, self._padding[1], 0, self._padding[0]), mode="replicate")
         pixels = functional.silu(self.enter_film(self.enter(h), level))

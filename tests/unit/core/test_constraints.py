@@ -11,9 +11,9 @@ from jensenbench.core.constraints import (
     FixedEntries,
     Measured,
     Periodic,
-    chained,
-    joint,
     joint_violation,
+    project_in_turn,
+    project_jointly,
     require_compatible,
 )
 from jensenbench.core.observations import LinearObservation, MaskObservation
@@ -92,7 +92,7 @@ def test_joint_projection_meets_everything_and_is_nearest(seed, names):
     truth = Periodic("", (0, 1)).project(normal(seed, BATCH, *SHAPE))
     held = [met_by(truth, constraint) for name, constraint in constraints(seed).items() if name in names]
     fields = normal(seed + 1, BATCH, *SHAPE)
-    projected = joint(held, fields)
+    projected = project_jointly(held, fields)
     assert joint_violation(held, projected).abs().max() < 1e-9
     inside = truth - projected
     assert ((fields - projected) * inside).flatten(1).sum(1).abs().max() < 1e-8
@@ -115,7 +115,7 @@ def test_chained_projections_may_undo_each_other_and_the_joint_one_does_not():
     everything = constraints(2)
     held = [everything["mass"], everything["initial"]]
     fields = normal(3, BATCH, *SHAPE)
-    apart, together = chained(held, fields), joint(held, fields)
+    apart, together = project_in_turn(held, fields), project_jointly(held, fields)
     assert held[1].violation(apart).abs().max() < 1e-12
     assert held[0].violation(apart).abs().max() > 1e-3
     assert (apart - fields).norm() != (together - fields).norm()
@@ -123,7 +123,7 @@ def test_chained_projections_may_undo_each_other_and_the_joint_one_does_not():
 
 def test_joint_projection_of_contradictions_is_least_squares():
     held = [FixedEntries("one", torch.ones(1, *SHAPE).bool(), torch.tensor(v)) for v in (0.0, 1.0)]
-    assert torch.allclose(joint(held, normal(0, BATCH, *SHAPE)), torch.full((BATCH, *SHAPE), 0.5).double())
+    assert torch.allclose(project_jointly(held, normal(0, BATCH, *SHAPE)), torch.full((BATCH, *SHAPE), 0.5).double())
 
 
 def problem(observation, constraints=()):
@@ -143,7 +143,7 @@ def observed(row, value):
 def test_constraints_that_contradict_the_observations_are_refused():
     edge = make_pde("poisson", {"n": 6}).constraints(torch.zeros(2, 2, 6, 6, dtype=torch.float64))
     problem(observed(1, 0.0), edge)
-    with pytest.raises(UserError, match=r"'boundary', 'observations' contradict.* by 0\.2 in row 1"):
+    with pytest.raises(UserError, match=r"'boundary', 'observations' contradict.* by 0\.2 in batch element 1"):
         problem(observed(1, 0.4), edge)
 
 

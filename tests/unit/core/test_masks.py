@@ -1,4 +1,4 @@
-"""Tasks at places of an evolution: what they observe, what they hold fixed, and what they leave open."""
+"""Tasks on regions of an evolution: what they observe, what they hold fixed, and what they leave open."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_boundary_has_both_ends_of_space_or_there_is_none(name, settings):
     pde, _ = setting(name, settings)
     task = TASKS["boundary"]
     if name in ("burgers", "heat", "convection", "navier_stokes"):
-        assert "periodic" in str(task.refusal(pde))
+        assert "periodic" in str(task.unsupported(pde))
         return
     mask = task.mask(pde, seed=0, index=0)[0]
     assert mask[:, [0, -1]].all()
@@ -78,11 +78,11 @@ def test_a_boundary_has_both_ends_of_space_or_there_is_none(name, settings):
 
 
 @evolutions
-def test_kept_integrals_are_met_by_the_data_and_tell_states_that_lose_mass(name, settings):
+def test_conserved_quantities_are_met_by_the_data_and_tell_states_that_lose_mass(name, settings):
     pde, states = setting(name, settings)
     task = TASKS["mass"]
     if name == "stokes":
-        assert "keep no integral" in str(task.refusal(pde))
+        assert "no conserved quantity" in str(task.unsupported(pde))
         return
     _, values = seen(task, pde, states)
     held = task.constraints(pde, values)
@@ -181,10 +181,10 @@ def test_tasks_that_an_equation_does_not_have_are_refused_by_name():
     heat = [{"pde": "heat", "settings": {"n": 8}, "priors": ["gaussian-p1"]}]
     with pytest.raises(UserError, match="heat-gaussian-8 has no task 'boundary': it is periodic in space"):
         parse_tier({**micro, "pdes": heat, "tasks": ["boundary"]})
-    with pytest.raises(UserError, match="exact initial data"):
+    with pytest.raises(UserError, match="noise-free initial state"):
         find_task("mass", noise_std=0.1)
     with pytest.raises(UserError, match="did you mean 'initial'"):
         Task("x", region="initia")
-    with pytest.raises(UserError, match="use discrete"):
+    with pytest.raises(UserError, match="use data: discrete"):
         continuous = make_pde("stefan", {"n": 8, "data": "continuous"})
         continuous.resimulate(continuous.generate([0], seed=0), [1], seed=0)

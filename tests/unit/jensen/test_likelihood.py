@@ -1,4 +1,4 @@
-"""The likelihood's gap on PDEs: it dies out with the noise, and both laws meet brute force and each other."""
+"""The likelihood's gap on PDEs: it dies out with the noise, and both priors meet brute force and each other."""
 
 import math
 from dataclasses import replace
@@ -9,9 +9,9 @@ from torch.distributions import Normal
 
 from jensenbench.core.codec import Codec
 from jensenbench.jensen.bounds import likelihood_gap, total_variance
+from jensenbench.jensen.curves import Subject
 from jensenbench.jensen.estimators.analytic import posterior
-from jensenbench.jensen.likelihood import Sensors, empirical_likelihood, law_at, likelihood_rows
-from jensenbench.jensen.measure import Subject
+from jensenbench.jensen.likelihood import Sensors, denoising_posterior, empirical_likelihood, likelihood_rows
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.empirical import EmpiricalPrior
@@ -32,9 +32,9 @@ def sensors_of(subject):
     return Sensors(subject, subject.train.transpose(0, 1).flatten(1).std(1), subject.clean)
 
 
-def of_law(law, x, sigma, sensors, std):
-    at = law_at(law, x, sigma)
-    found, ess = empirical_likelihood(at, sensors.of_law(law), sensors.values(std), std)
+def likelihood_of(law, x, sigma, sensors, std):
+    at = denoising_posterior(law, x, sigma)
+    found, ess = empirical_likelihood(at, sensors.of_states(law), sensors.values(std), std)
     return found, at.variance, ess
 
 
@@ -79,7 +79,7 @@ def test_an_empirical_law_of_the_mixture_has_its_closed_form():
     for sigma in (0.3, 1.0, 5.0):
         x, law = toy.noisy(sigma, SETTINGS), posterior(exact, toy.noisy(sigma, SETTINGS), sigma)
         closed = likelihood_gap(law, sensors.predict, sensors.values(0.5), 0.5)
-        found, variance, ess = of_law(toy.law, x, sigma, sensors, 0.5)
+        found, variance, ess = likelihood_of(toy.empirical, x, sigma, sensors, 0.5)
         assert ess.min() > 50
         assert torch.allclose(found.expected, closed.expected, atol=0.15)
         assert torch.allclose(found.at_mean, closed.at_mean, rtol=0.02, atol=0.05)
@@ -88,10 +88,10 @@ def test_an_empirical_law_of_the_mixture_has_its_closed_form():
 
 def test_the_sum_over_states_is_the_definition(poisson):
     """A handful of states, every density by itself; the mean and its spread state by state."""
-    law, sensors = EmpiricalPrior(poisson.law.states[:5]), sensors_of(poisson)
+    law, sensors = EmpiricalPrior(poisson.empirical.states[:5]), sensors_of(poisson)
     sigma, std = 4.0, 0.5
     x, values = poisson.noisy(sigma, SETTINGS), sensors.values(std)
-    found, variance, _ = of_law(law, x, sigma, sensors, std)
+    found, variance, _ = likelihood_of(law, x, sigma, sensors, std)
     states, weights = law.states.double(), law.weights(x, sigma)
     for i in range(len(x)):
         densities = [Normal(sensors.predict(s[None])[0], std).log_prob(values[i]).sum().exp() for s in states]
@@ -104,12 +104,12 @@ def test_the_sum_over_states_is_the_definition(poisson):
 
 def test_a_state_whose_prior_weight_underflows_still_counts(poisson):
     """exp(log w) of a far state is 0 in double precision; data that fit it alone bring it back."""
-    law, sensors = EmpiricalPrior(poisson.law.states[:2]), sensors_of(poisson)
+    law, sensors = EmpiricalPrior(poisson.empirical.states[:2]), sensors_of(poisson)
     x = law.states[:1].double()
     far = law.logits(x, 0.01)[0, 1]
     assert float(far.exp()) == 0.0
     one = Sensors(poisson, sensors.field_std, poisson.codec.decode(law.states[1:2].double()))
-    found, _, _ = of_law(law, x, 0.01, one, 1e-4)
+    found, _, _ = likelihood_of(law, x, 0.01, one, 1e-4)
     alone = Normal(one.predict(law.states[1:2].double()), 1e-4).log_prob(one.values(1e-4)).sum()
     other = Normal(one.predict(x), 1e-4).log_prob(one.values(1e-4)).sum()
     assert other < -745

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jensenbench.errors import UserError
-from jensenbench.numerics.least_norm import GaussNewton, Linearised, Rows, balanced, least_norm
+from jensenbench.numerics.least_norm import Equations, GaussNewton, Linearised, equilibrated, least_norm
 
 EXACT = GaussNewton(tolerance=1e-12, iterations=200, dtype=torch.float64)
 
@@ -104,11 +104,11 @@ def test_units_of_rows_do_not_change_the_step_but_its_price(seed, unit):
     first, second = normal(3, 8, seed=seed), normal(2, 8, seed=seed + 1)
     x, count = normal(2, 8, seed=seed + 2), torch.tensor([2.0, 2.0], dtype=torch.float64)
 
-    def groups(state: Tensor) -> list[Rows]:
-        return [Rows(state @ first.T - 1, 1.5 * count), Rows(unit * (state @ second.T), count)]
+    def groups(state: Tensor) -> list[Equations]:
+        return [Equations(state @ first.T - 1, 1.5 * count), Equations(unit * (state @ second.T), count)]
 
     plain = lambda state: torch.cat([state @ first.T - 1, state @ second.T], 1)  # noqa: E731
-    h = balanced(groups, x)
+    h = equilibrated(groups, x)
     assert torch.allclose(next(EXACT.iterates(h, x)).step, next(EXACT.iterates(plain, x)).step, rtol=1e-6, atol=1e-8)
     at = Linearised(h, x)
     lengths = torch.stack([at.vjp(row.expand(2, -1)).norm(dim=1) for row in torch.eye(5, dtype=torch.float64)])

@@ -219,7 +219,7 @@ def test_networks_inside_are_not_trained(optimiser):
 
 @pytest.mark.parametrize("optimiser", [EVERY["descent"], EVERY["adam"], EVERY["lbfgs"]])
 def test_divergence_is_named(optimiser):
-    with pytest.raises(Diverged, match="row 1 is nan after 0 steps"):
+    with pytest.raises(Diverged, match="batch element 1 is nan after 0 steps"):
         optimiser.minimise(lambda x, rows: (x.flatten(1).sum(1) - 1e3 * rows).sqrt(), starts(0, 2).abs())
 
 

@@ -236,8 +236,8 @@ def test_every_step_has_its_own_random_numbers():
 
 def test_the_data_grow_to_full_size_and_stay_there():
     settings = ChainSettings("pcn", chains=2, warmup=8, steps=10**6, snapshots=1)
-    heats = [settings.temperature(done) for done in (0, 1, 2, 3, 8, settings.total)]
-    assert heats == [1e-3, pytest.approx(1e-3**0.5), 1.0, 1.0, 1.0, 1.0]
+    factors = [settings.inverse_temperature(done) for done in (0, 1, 2, 3, 8, settings.total)]
+    assert factors == [1e-3, pytest.approx(1e-3**0.5), 1.0, 1.0, 1.0, 1.0]
 
 
 def test_a_chain_without_weight_is_drawn_anew():
@@ -277,5 +277,5 @@ def test_bad_input_is_refused():
         ChainSettings(steps=20, snapshots=99)
     with pytest.raises(UserError, match="data: discrete"):
         make_pde("burgers", {"data": "continuous"}).latent_map()
-    with pytest.raises(UserError, match="no Gaussian coefficient law"):
+    with pytest.raises(UserError, match="no Gaussian coefficient"):
         make_pde("mixture", {}).latent_map()

@@ -1,4 +1,4 @@
-"""Backbones: shapes, dtypes, seeds, silence at the start, independent rows, resolution, parameter counts, refusals."""
+"""Backbones: shapes, dtypes, seeds, zero initial output, independence in the batch, resolution, sizes, refusals."""
 
 import dataclasses
 import itertools

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from jensenbench.errors import UserError
 from jensenbench.numerics.random import generator_of
-from jensenbench.priors.loop import COLUMNS, Loop, LoopSettings, update_average, write_log
+from jensenbench.priors.log import COLUMNS, write_log
+from jensenbench.priors.loop import Loop, LoopSettings, update_average
 
 SETTINGS = LoopSettings(steps=12, batch=4, lr=0.05, checks=3)
 

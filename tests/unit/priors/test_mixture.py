@@ -66,5 +66,5 @@ def test_mean_at_infinite_noise():
 def test_bad_parameters_are_refused():
     with pytest.raises(UserError, match="must be positive"):
         make_prior(tau=0.0)
-    with pytest.raises(UserError, match="one weight a mean"):
+    with pytest.raises(UserError, match="one weight per mean"):
         MixturePrior(normal(2, *SHAPE), torch.ones(3), 0.1)

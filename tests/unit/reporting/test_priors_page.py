@@ -11,7 +11,7 @@ from jensenbench.io.files import canonical_json, write_text
 from jensenbench.io.layout import Layout
 from jensenbench.priors.build import build_prior
 from jensenbench.priors.io import save_prior
-from jensenbench.priors.loop import write_log
+from jensenbench.priors.log import write_log
 from jensenbench.reporting.figures import training
 from jensenbench.reporting.pages import priors
 from jensenbench.reporting.results import Results, load_results

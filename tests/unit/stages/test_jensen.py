@@ -12,7 +12,7 @@ from jensenbench.data.dataset import write_dataset
 from jensenbench.errors import UserError
 from jensenbench.experiment.jobs import JensenJob, TrainJob
 from jensenbench.io.schema import SPLITS
-from jensenbench.jensen.measure import Subject, prior_rows
+from jensenbench.jensen.curves import Subject, prior_rows
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.jensen.table import COLUMNS
 from jensenbench.plugins.registry import make_pde
@@ -110,7 +110,7 @@ def test_a_residual_without_a_hessian_says_so_and_keeps_its_other_curves():
     pde = make_pde("darcy", {"n": 8, "faces": "harmonic"})
     states = pde.generate(range(24), seed=0)
     subject = Subject(pde, Codec.fit(pde, states, power=1), 1.0, states, states)
-    prior = subject.law
+    prior = subject.empirical
     rows = list(prior_rows(subject, SMALL, prior))
     said, drawn = [row for row in rows if "reason" in row], [row for row in rows if "reason" not in row]
     assert len(said) == SMALL.levels

@@ -20,10 +20,10 @@ from jensenbench.experiment.plan import make_plan
 from jensenbench.experiment.runner import Run, make_method
 from jensenbench.experiment.trajectories import apart, chosen_tasks, configured, together
 from jensenbench.io.schema import SPLITS
+from jensenbench.jensen.curves import Subject
 from jensenbench.jensen.estimators.empirical import empirical_gap
-from jensenbench.jensen.measure import Subject
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.jensen.visited import Visits, visited_rows
+from jensenbench.jensen.trajectory_gap import PriorCalls, trajectory_rows
 from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors.io import load_prior
 from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
@@ -89,10 +89,10 @@ def test_states_that_are_noised_data_have_the_gap_of_the_curve():
     x = torch.cat([subject.noisy(sigma, settings) for sigma in levels])
     at = torch.tensor(levels, dtype=x.dtype).repeat_interleave(settings.states)
     run = torch.arange(settings.states).repeat(len(levels))
-    rows = list(visited_rows(subject, settings, Visits(at, x, x, run), trained=True))
+    rows = list(trajectory_rows(subject, settings, PriorCalls(at, x, x, run), trained=True))
     assert [row["sigma"] for row in rows] == levels
     for sigma, row in zip(levels, rows, strict=True):
-        found = empirical_gap(subject.residual, subject.law, subject.noisy(sigma, settings), sigma)
+        found = empirical_gap(subject.residual, subject.empirical, subject.noisy(sigma, settings), sigma)
         assert row["gap"] == pytest.approx(float(found.gap.mean()) ** 0.5)
         assert row["calls"] == row["states"] == settings.states
         assert row["sigma_mean"] == pytest.approx(sigma)
@@ -108,12 +108,12 @@ def test_a_perfect_sampler_of_the_law_sees_the_gap_of_its_curve():
         meter.begin(1)
         problem = MeteredProblem(Problem(subject.pde, "free", subject.codec), meter)
         sampler = method(replace(method.variants["heun"], steps=24))
-        sampler.sample(MeteredDenoiser(subject.law, meter), problem, KeyedNoise([("visits", index)]))
+        sampler.sample(MeteredDenoiser(subject.empirical, meter), problem, KeyedNoise([("visits", index)]))
         meters.append(meter)
-    visits = Visits.of_probes([meter.probes for meter in meters]).within(0.5, 20.0)
-    rows = {row["sigma"]: row for row in visited_rows(subject, settings, visits, trained=True)}
+    visits = PriorCalls.of_probes([meter.probes for meter in meters]).within(0.5, 20.0)
+    rows = {row["sigma"]: row for row in trajectory_rows(subject, settings, visits, trained=True)}
     for sigma in (20.0, settings.sigmas()[2]):
-        found = empirical_gap(subject.residual, subject.law, subject.noisy(sigma, settings), sigma)
+        found = empirical_gap(subject.residual, subject.empirical, subject.noisy(sigma, settings), sigma)
         assert rows[sigma]["usable"]
         assert rows[sigma]["gap"] == pytest.approx(float(found.gap.mean()) ** 0.5, rel=0.25)
         assert rows[sigma]["network"] < 1e-6 * rows[sigma]["gap"]
@@ -122,11 +122,11 @@ def test_a_perfect_sampler_of_the_law_sees_the_gap_of_its_curve():
 def test_calls_of_one_run_make_no_interval():
     subject, settings = subject_of("darcy"), JensenSettings(**SETTINGS)
     x = subject.noisy(20.0, settings)
-    alone = Visits(torch.full((6,), 20.0, dtype=torch.float64), x, x, torch.zeros(6, dtype=torch.long))
-    assert not list(visited_rows(subject, settings, alone, trained=False))
-    repeated = Visits(alone.sigma.repeat(2), x.repeat(2, 1, 1, 1), x.repeat(2, 1, 1, 1), torch.arange(6).repeat(2))
-    (row,) = visited_rows(subject, settings, repeated, trained=False)
-    (once,) = visited_rows(subject, settings, replace(alone, run=torch.arange(6)), trained=False)
+    alone = PriorCalls(torch.full((6,), 20.0, dtype=torch.float64), x, x, torch.zeros(6, dtype=torch.long))
+    assert not list(trajectory_rows(subject, settings, alone, trained=False))
+    repeated = PriorCalls(alone.sigma.repeat(2), x.repeat(2, 1, 1, 1), x.repeat(2, 1, 1, 1), torch.arange(6).repeat(2))
+    (row,) = trajectory_rows(subject, settings, repeated, trained=False)
+    (once,) = trajectory_rows(subject, settings, replace(alone, run=torch.arange(6)), trained=False)
     assert row["calls"] == 12
     assert row["gap_error"] == pytest.approx(once["gap_error"])
 
@@ -157,7 +157,7 @@ def test_runs_followed_together_are_those_followed_apart(poisson):
             if many[2]:
                 continue
             assert sorted(set(many[1])) == pytest.approx(sorted(set(single[1])))
-            ours, theirs = Visits.of_probes(many[0]), Visits.of_probes(single[0])
+            ours, theirs = PriorCalls.of_probes(many[0]), PriorCalls.of_probes(single[0])
             for name in ("sigma", "x", "denoised", "run"):
                 assert torch.allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-9), sample.key
 

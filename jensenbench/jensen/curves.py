@@ -1,10 +1,9 @@
-"""Curves of the Jensen gap against the noise level: all estimators that apply to a prior, on the same states."""
+"""Curves of the Jensen gap against the noise level, by all estimators that apply to a prior, on equal noisy states."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import KeyedNoise
 from jensenbench.core.pde import PDE
 from jensenbench.errors import UserError
-from jensenbench.jensen.estimate import SQUARES, GapEstimate, require_level, summary
+from jensenbench.jensen.estimate import SQUARES, GapEstimate, Row, require_level, summary
 from jensenbench.jensen.estimators.analytic import analytic_gap, has_closed_form
 from jensenbench.jensen.estimators.empirical import empirical_gap
 from jensenbench.jensen.estimators.monte_carlo import monte_carlo_gap
@@ -24,15 +23,14 @@ from jensenbench.jensen.settings import JensenSettings
 from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.runtime.progress import progress
 
-SPOT_CLEAN = 10_000_000  # index of the first clean state where states are generated on the spot: none is trained on
-WIDE_FROM = 256  # states whose widest directions are looked for
-SHARES = (4, 2, 1)  # of the states of the empirical law: a quarter, a half, all
-Row = dict[str, Any]
+SPOT_CLEAN = 10_000_000  # index of the first clean state where states are generated on demand; not trained on
+WIDE_FROM = 256  # number of states from which the widest directions are computed
+SHARES = (4, 2, 1)  # of the states of the empirical prior: a quarter, a half, all
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A PDE with its codec and physical states (N, C, *grid): ``train`` make the empirical law, ``clean`` are noised.
+    """A PDE with its codec and physical states (N, C, *grid): ``train`` for the empirical prior, ``clean`` for x_t.
 
     ``unit`` is the rms of the equation's largest term, in which residuals are measured.
     """
@@ -44,17 +42,18 @@ class Subject:
     clean: Tensor
 
     @cached_property
-    def law(self) -> EmpiricalPrior:
-        """The empirical law of the training states, in prior coordinates."""
+    def empirical(self) -> EmpiricalPrior:
+        """The empirical prior of the training states, in prior coordinates."""
         return EmpiricalPrior(self.codec.encode(self.train))
 
     @cached_property
     def wide(self) -> Tensor:
-        """Widest directions of the law, widest first."""
-        return wide_directions(self.law.states[:WIDE_FROM], WIDE_FROM)
+        """Principal directions of the training states, widest first."""
+        return wide_directions(self.empirical.states[:WIDE_FROM], WIDE_FROM)
 
     @cached_property
     def residual(self) -> InteriorResidual:
+        """The interior residual in prior coordinates, in units of the equation's largest term."""
         return InteriorResidual(self.pde, self.codec, self.unit, self.codec.encode(self.train[:16]))
 
     def noisy(self, sigma: float, settings: JensenSettings) -> Tensor:
@@ -67,16 +66,16 @@ class Subject:
         return self.codec.encode(self.clean[: settings.states]) + sigma * noise
 
     def keys(self, settings: JensenSettings, purpose: str) -> list[tuple[object, ...]]:
-        """Keys of the streams of noise, one a state."""
+        """Keys of the streams of noise, one per state."""
         return [(settings.seed, self.pde.label, "jensen", purpose, index) for index in range(settings.states)]
 
 
 def empirical_rows(
     subject: Subject, settings: JensenSettings, prior: Denoiser | None = None, *, shares: Sequence[int] = SHARES
 ) -> Iterator[Row]:
-    """Curves of the empirical law of a quarter, a half and all of the training states (one share each).
+    """Curves of the empirical prior of a quarter, a half and all of the training states.
 
-    With a trained ``prior`` each row splits the residual of its answer into the gap and what the network adds.
+    With a trained ``prior`` each row splits the residual of its output into the gap and the network's error.
     """
     levels = settings.sigmas()
     x = torch.cat([subject.noisy(sigma, settings) for sigma in levels])
@@ -84,7 +83,7 @@ def empirical_rows(
     trained = None if prior is None else trained_residual(subject, prior, x, at)
     for share in shares:
         count = len(subject.train) // share
-        found = empirical_gap(subject.residual, subject.law.first(count), x, at, trained=trained)
+        found = empirical_gap(subject.residual, subject.empirical.first(count), x, at, trained=trained)
         for sigma, part in zip(levels, _by_level(found, settings.states), strict=True):
             yield {"estimator": "empirical", "law_states": count, "sigma": sigma} | summary(part)
 
@@ -99,7 +98,7 @@ def trained_residual(subject: Subject, prior: Denoiser, x: Tensor, sigma: Tensor
 
 
 def prior_rows(subject: Subject, settings: JensenSettings, prior: Denoiser) -> Iterator[Row]:
-    """Curves of a prior: closed form where it has one, derivatives, and draws at some levels."""
+    """Curves of a prior: closed form where it has one, Tweedie's formula, and Monte Carlo at some levels."""
     if has_closed_form(prior) and subject.residual.degree is not None:
         yield from _curve("analytic", 0, subject, settings, settings.sigmas(), prior)
     yield from _curve("tweedie", settings.probes, subject, settings, settings.sigmas(), prior)
@@ -107,11 +106,11 @@ def prior_rows(subject: Subject, settings: JensenSettings, prior: Denoiser) -> I
 
 
 def check_rows(subject: Subject, settings: JensenSettings) -> Iterator[Row]:
-    """Draws and derivatives of the empirical law of a quarter of the states at some levels, to be held to its curve."""
-    law = subject.law.first(len(subject.train) // SHARES[0])
+    """Monte Carlo and Tweedie estimates for the empirical prior of a quarter of the states, to check its curve."""
+    prior = subject.empirical.first(len(subject.train) // SHARES[0])
     for estimator, count in (("tweedie", settings.probes), ("monte_carlo", settings.draws)):
-        for row in _curve(estimator, count, subject, settings, drawn_levels(settings), law):
-            yield row | {"law_states": len(law.states)}
+        for row in _curve(estimator, count, subject, settings, drawn_levels(settings), prior):
+            yield row | {"law_states": len(prior.states)}
 
 
 def drawn_levels(settings: JensenSettings) -> list[float]:
@@ -122,7 +121,7 @@ def drawn_levels(settings: JensenSettings) -> list[float]:
 def _curve(
     estimator: str, count: int, subject: Subject, settings: JensenSettings, levels: list[float], prior: Denoiser
 ) -> Iterator[Row]:
-    """One row a level; where an estimator does not apply, the row says why."""
+    """One row per level; where an estimator does not apply, the row says why."""
     for sigma in progress(levels, label=f"{subject.pde.label} {estimator}", unit="level"):
         labels = {"estimator": estimator, "count": count, "sigma": sigma}
         try:
