@@ -212,12 +212,12 @@ def test_tuned_settings_fit_their_methods(name):
     assert set(tuned.get("trials", {})) <= set(method.variants)
 
 
-def test_detached_pull_knows_no_network_and_depends_on_the_number_of_data():
+def test_the_detached_gradient_passes_through_no_network_and_depends_on_the_number_of_data():
     task, estimate = problem(unit=(2.0, 0.3)), normal(5)
     data = task.observation
     error = (task.decode(estimate) - data.values) * data.mask / task.scale.reshape(2, 1, 1)
     expected = 2 / STD * error / data.mask.flatten(1).sum(1).reshape(-1, 1, 1, 1)
-    assert torch.allclose(DIFFUSIONPDE.variants["detached"].pull(task, estimate), expected)
+    assert torch.allclose(DIFFUSIONPDE(DIFFUSIONPDE.variants["detached"]).detached_gradient(task, estimate), expected)
 
 
 def test_detached_baseline_diverges_on_few_data_only():
@@ -230,7 +230,8 @@ def test_detached_baseline_diverges_on_few_data_only():
     assert worst[1] < 10
 
 
-def test_coupled_detached_pull_is_divided_by_the_batch():
+def test_the_coupled_detached_gradient_is_divided_by_the_batch():
     task, estimate = problem(), normal(5)
-    alone, coupled = (few(DIFFUSIONPDE, "detached", couple_batch=c).config.pull(task, estimate) for c in (False, True))
+    methods = (few(DIFFUSIONPDE, "detached", couple_batch=couple) for couple in (False, True))
+    alone, coupled = (method.detached_gradient(task, estimate) for method in methods)
     assert torch.allclose(alone, 3 * coupled)
