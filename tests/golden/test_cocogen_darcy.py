@@ -8,8 +8,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.pde import Axis, Grid
 from jensenbench.core.problem import Problem
 from jensenbench.plugins.registry import make_pde
-from methods._cocogen import Corrector
-from methods._cocogen_settings import Published
+from methods.cocogen import Corrector, Published
 from pdes._kle import Expansion
 from pdes._least_squares import cocogen
 from pdes._stencils import first_difference, second_difference

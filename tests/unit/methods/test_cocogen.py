@@ -15,8 +15,7 @@ from jensenbench.core.tasks import find_task
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from methods._cocogen import Corrector
-from methods._cocogen_settings import Corrected, Published
+from methods.cocogen import Corrected, Corrector, Published
 
 COCOGEN = load_method("cocogen")
 PDES = ["poisson", "darcy", "burgers", "darcy_corner"]
@@ -143,7 +142,7 @@ def test_unconditional_states_are_corrected_where_set():
     assert not torch.equal(plain, sample(task, dataclasses.replace(config, unconditional=True)))
 
 
-def test_unconditional_samples_have_the_law_of_the_prior():
+def test_unconditional_samples_have_the_distribution_of_the_prior():
     task = problem("poisson", n=6, power=0)
     task.observation = None
     x = sample(task, dataclasses.replace(Corrected(), unconditional=False), rows=400)
@@ -153,7 +152,7 @@ def test_unconditional_samples_have_the_law_of_the_prior():
 
 
 def factors(config):
-    """By what each step multiplies a state off the subspace on which a law lies: its denoised state is zero."""
+    """By what each step multiplies a state off a distribution's subspace: its denoised state is zero."""
     rule, one = config.predictor(observed=True), torch.ones(1, 1, dtype=torch.float64)
     return [float(rule.step(one, 0 * one, i, lambda shape: 0 * one)) for i in rule.order]
 
