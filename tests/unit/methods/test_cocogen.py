@@ -15,7 +15,7 @@ from jensenbench.core.tasks import find_task
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from methods.cocogen import Corrected, Corrector, Published
+from methods.cocogen import Corrected, Published
 
 COCOGEN = load_method("cocogen")
 PDES = ["poisson", "darcy", "burgers", "darcy_corner"]
@@ -45,7 +45,7 @@ def noisy(task, seed, rows=3):
 
 def corrector(task, rule):
     config = Corrected() if rule == "full" else Published()
-    return Corrector(config, task, task.observation.mask)
+    return config.corrector(task, task.observation.mask)
 
 
 def size(task, x):

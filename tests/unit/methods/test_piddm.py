@@ -14,6 +14,7 @@ from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import TASKS, Task
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import TrainingDiverged, UserError
+from jensenbench.numerics.autograd import gradient_ratio
 from jensenbench.numerics.random import generator_of
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors import pairs as pairs_module
@@ -21,10 +22,10 @@ from jensenbench.priors.backbones.build import UNetSettings, build_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.pairs import PairSettings, make_pairs
+from jensenbench.priors.symmetries import PairSymmetry
 from jensenbench.runtime.meter import Meter, MeteredModule, MeteredProblem
 from methods._losses import residual_loss
-from methods._piddm import Distillation, Symmetry, gradient_ratio
-from methods.piddm import PIDDM, Config, Fit
+from methods.piddm import PIDDM, Config, Distillation, Fit
 
 PDE = make_pde("poisson", {"n": 8})
 STATES = PDE.generate(range(64), seed=0)
@@ -182,7 +183,7 @@ def test_symmetries_move_noise_and_states_alike(name):
     pde = make_pde(name, {"n": 8})
     states = pde.generate(range(6), seed=0)
     problem = Problem(pde, "unconditional", Codec.fit(pde, states, power=1))
-    symmetry, x = Symmetry(problem, torch.device("cpu")), problem.encode(states).float()
+    symmetry, x = PairSymmetry(problem, torch.device("cpu")), problem.encode(states).float()
     chance = torch.rand(6, generator=generator_of((name,)))
     noise, moved = symmetry(x[:1].expand_as(x), x[:1].expand_as(x), chance)
     assert symmetry.exact
