@@ -34,7 +34,7 @@ from jensenbench.runtime.meter import Meter, MeteredDenoiser, MeteredProblem
 
 
 def main() -> None:
-    """Print one CSV row a method and variant."""
+    """Print one CSV row per method and variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, default in {"n": 32, "batch": 32, "steps": 8, "repeats": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -1,4 +1,4 @@
-"""Corrections of a state by its own PDE residual, which CoCoGen and PIDM take after their last sampling steps.
+"""Corrections of a state by its own PDE residual, as CoCoGen and PIDM apply them in and after their last steps.
 
 Sources: Jacobsen et al., arXiv 2312.10527 (CoCoGen), and the code of Bastek et al., arXiv 2403.14404 (PIDM).
 """

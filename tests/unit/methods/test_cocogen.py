@@ -86,7 +86,7 @@ def test_a_long_gradient_step_ends_at_the_minimum_along_it(seed):
 
 @pytest.mark.parametrize("name", PDES)
 def test_steps_have_the_length_that_they_are_given(name):
-    """The published rule raises no entry by less than its step where the pull is largest; the full one none by more."""
+    """The published rule raises no entry by less than its step where the gradient is largest; the full one none by more."""
     task, step = problem(name, power=0), 1e-7
     x, unit = noisy(task, 2), float(task.scale[-1]) / Published().unit
     down = task.decode(x) - task.decode(corrector(task, "published")(x, step))
@@ -108,14 +108,14 @@ def sample(task, config, rows=3):
 
 
 @pytest.mark.parametrize("variant", ["corrected", "pfode"])
-def test_exact_data_are_met_exactly(variant):
+def test_noise_free_observations_are_met_exactly(variant):
     task = problem("poisson")
     preset = COCOGEN.variants[variant]
     x = sample(task, dataclasses.replace(preset, steps=min(60, preset.steps)))
     assert (task.misfit(x).flatten(2).abs().amax(2) < 1e-9 * task.scale).all()
 
 
-def test_noisy_data_pass_for_exact_as_published_and_not_where_corrected():
+def test_noisy_data_are_taken_for_noise_free_as_published_and_not_where_corrected():
     task = problem("poisson", noise_std=0.1)
     exact = sample(task, dataclasses.replace(Corrected(), heed_noise=False))
     heeded = sample(task, Corrected())
