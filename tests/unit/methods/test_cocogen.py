@@ -86,7 +86,7 @@ def test_a_long_gradient_step_ends_at_the_minimum_along_it(seed):
 
 @pytest.mark.parametrize("name", PDES)
 def test_steps_have_the_length_that_they_are_given(name):
-    """The published rule raises no entry by less than its step where the gradient is largest; the full one none by more."""
+    """The published rule moves the entry of the largest gradient by the step; the full one moves none by more."""
     task, step = problem(name, power=0), 1e-7
     x, unit = noisy(task, 2), float(task.scale[-1]) / Published().unit
     down = task.decode(x) - task.decode(corrector(task, "published")(x, step))
