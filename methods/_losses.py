@@ -1,6 +1,4 @@
-"""Data misfits and weights that guided methods share."""
-
-from collections.abc import Sequence
+"""Losses that several methods share: data misfit by group of data, squared misfit beyond the noise, mean residual."""
 
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ from jensenbench.errors import UserError
 
 
 def observed(problem: Problem) -> Observation:
-    """The problem's data; raises where there are none."""
+    """The problem's data; raises UserError where there are none."""
     if problem.observation is None:
         raise UserError(f"task {problem.task!r} observes nothing: there is no misfit")
     return problem.observation
@@ -35,18 +33,9 @@ def excess(problem: Problem, x: Tensor) -> Tensor:
     return (squares - data.counts().to(squares) * data.noise_std**2).clamp(min=0)
 
 
-def group_weights(value: float | Sequence[float], groups: Tensor) -> Tensor:
-    """(g,) weights of the groups of data; one number serves all."""
-    weights = torch.as_tensor(value, dtype=groups.dtype, device=groups.device)
-    if weights.ndim and len(weights) != groups.shape[1]:
-        given, groups_count = tuple(weights.tolist()), groups.shape[1]
-        raise UserError(f"weights {given} for {groups_count} groups of data: give one number, or {groups_count}")
-    return weights.expand(groups.shape[1])
-
-
-def any_positive(value: float | Sequence[float]) -> bool:
-    """Whether a weight, or one of several, acts."""
-    return max(value) > 0 if isinstance(value, Sequence) else value > 0
+def mean_excess(problem: Problem, x: Tensor) -> Tensor:
+    """(b,): :func:`excess` divided by the number of data of each group, summed over the groups."""
+    return (excess(problem, x) / observed(problem).counts().to(x).clamp(min=1)).sum(1)
 
 
 def residual_loss(problem: Problem, x: Tensor, *, relative: bool = False) -> Tensor:
@@ -61,3 +50,8 @@ def residual_loss(problem: Problem, x: Tensor, *, relative: bool = False) -> Ten
         return loss
     terms = [term.flatten(1).square().mean(1) for term in problem.terms(x).values()]
     return loss * problem.term_scale**2 / torch.stack(terms).amax(0)
+
+
+def missing_scheme(problem: Problem, scheme: str) -> str | None:
+    """Why a method cannot use the residual of this scheme, or None where the PDE has it."""
+    return None if scheme in problem.pde.schemes else f"{problem.pde.name} has no residual of scheme {scheme!r}"

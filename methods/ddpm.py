@@ -1,4 +1,8 @@
-"""Ancestral sampling of denoising diffusion models (Ho et al., arXiv 2006.11239)."""
+"""Ancestral sampling of denoising diffusion probabilistic models (DDPM); an unconditional sampler.
+
+Source: Ho et al., NeurIPS 2020, arXiv 2006.11239, algorithm 2. Variants: ``published`` (all 1000 levels) and
+``ancestral`` (60 of them).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from jensenbench.diffusion.schedules import VPGrid
 
 @dataclass(frozen=True, kw_only=True)
 class Config(VPGrid):
-    """The grid is all there is to set."""
+    """Levels that are visited (:class:`VPGrid`); there are no other settings. 60 steps are a good start."""
 
 
 class DDPM(Iterative):
@@ -36,8 +40,10 @@ class DDPM(Iterative):
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         rule = AncestralRule(self.config.schedule())
+        # line 1: x_T ~ N(0, I)
         x = noise(prior.shape)
         yield x
-        for t in rule.order:
+        for t in rule.order:  # line 2
+            # lines 3 and 4: x_{t-1} ~ q(x_{t-1} | x_t, x0) with the estimate of x0 (eq. 7 and 15)
             x = rule.step(x, rule.denoise(prior, x, t), t, noise)
             yield x

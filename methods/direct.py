@@ -1,4 +1,7 @@
-"""No prior: the state itself is optimised on data and equation, the control of every learned prior."""
+"""Direct optimisation of the state on data misfit and PDE residual, without a prior: the control for learned priors.
+
+Variants: ``lbfgs`` (L-BFGS with strong-Wolfe line searches, Liu and Nocedal 1989) and ``adam`` (arXiv 1412.6980).
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +15,7 @@ from jensenbench.core.problem import Problem
 from jensenbench.core.settings import require_nonnegative, tunable
 from jensenbench.errors import Diverged, UnknownName, UserError
 from jensenbench.numerics.optim import LBFGS, Adam, Optimiser
-from methods._losses import excess, observed, residual_loss
+from methods._losses import mean_excess, residual_loss
 
 OPTIMISERS = ("adam", "lbfgs")
 
@@ -22,11 +25,11 @@ class Config:
     """Weight of the equation, optimiser and starts.
 
     Attributes:
-        zeta_pde: weight of the residual's mean square, in units of the equation's largest term.
+        zeta_pde: weight of the residual's mean square, in units of the equation's largest term; 0.05 to 1 is good.
         optimiser: "adam", or "lbfgs" with strong-Wolfe line searches.
         history: curvature pairs that L-BFGS keeps.
         steps: of the optimiser from each start.
-        lr: step length of Adam, in prior coordinates; the first length that a line search tries.
+        lr: step length of Adam, in prior coordinates (0.02 is good); the first length that a line search tries (1).
         starts: number of starts; the end with the smallest loss is the sample.
         spread: standard deviation of the starts in units of the prior's; 0 starts at its centre.
     """
@@ -68,8 +71,11 @@ class Direct(Method):
 
     @torch.no_grad()
     def sample(self, prior: Denoiser, problem: Problem, noise: Noise, *, fitted: nn.Module | None = None) -> Tensor:
+        # starts x ~ N(0, (spread sigma_data)² I)
         draws = (self.config.spread * prior.sigma_data * noise(prior.shape) for _ in range(self.config.starts))
+        # the end of an optimisation from each
         ends = [self.descend(problem, start) for start in draws]
+        # the end with the smallest loss
         best = torch.stack([self.loss(problem, end) for end in ends]).argmin(0)
         x = torch.stack(ends, 1)[torch.arange(len(best)), best]
         if not torch.isfinite(x).all():
@@ -86,7 +92,7 @@ class Direct(Method):
 
     def loss(self, problem: Problem, x: Tensor) -> Tensor:
         """(b,): mean square of the misfit beyond the noise of the data, plus weighted mean squares of the residual."""
-        misfit = (excess(problem, x) / observed(problem).counts().to(x).clamp(min=1)).sum(1)
+        misfit = mean_excess(problem, x)
         if not self.config.zeta_pde:
             return misfit
         return misfit + self.config.zeta_pde * residual_loss(problem, x)

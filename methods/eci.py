@@ -1,4 +1,8 @@
-"""ECI sampling (Cheng et al., ICLR 2025, arXiv 2412.01786): hard constraints without gradients."""
+"""ECI sampling: hard constraints by extrapolation, correction and interpolation along a flow, without gradients.
+
+Source: Cheng et al., ICLR 2025, arXiv 2412.01786. Variants: ``published`` (M = 5 corrections at each time),
+``published_resampled`` (noise drawn anew in every 5th) and ``corrected`` (noise of the flow itself, joint projection).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +27,8 @@ class Config(FlowGrid):
     """How the corrected estimate of x1 is mixed with noise again.
 
     Attributes:
-        mixing: M, corrections at each time.
-        resample: R, the noise is drawn anew in every R-th correction; None: never.
+        mixing: M, corrections at each time; 1 to 5 in the authors' notebooks.
+        resample: R, the noise is drawn anew in every R-th correction; None: never. Theirs: 5 for boundary values.
         source: noise to mix with: "drawn", or "estimated": that of the flow itself, x - t v, which turns the
             step without a constraint into an Euler step.
         projection: "chained": onto each constraint in order, or "joint": to the nearest point in prior coordinates
@@ -70,16 +74,20 @@ class ECI(Iterative):
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         config, count = self.config, 0
+        # x_0 = eps ~ N(0, I)
         x = eps = noise(prior.shape)
         yield x
         for t, t_next in pairwise(config.grid().tolist()):
             for left in range(config.mixing)[::-1]:
                 count += 1
+                # fresh noise in every R-th correction
                 if config.resample and count % config.resample == 0:
                     eps = noise(prior.shape)
+                # E, extrapolation, and C, correction: x1 = C(x_t + (1 - t) v)
                 velocity = prior.velocity(x, t)
                 x1 = problem.correct(extrapolate(x, velocity, t), jointly=config.projection == "joint")
                 if config.source == "estimated":
                     eps = extrapolate(x, velocity, t, end=0.0)
+                # I, interpolation: back to time t, or after the last correction on to t'
                 x = interpolate(eps, x1, t if left else t_next)
             yield x

@@ -1,4 +1,8 @@
-"""Heun's sampler of the probability flow, with optional churn (Karras et al., arXiv 2206.00364)."""
+"""EDM sampler: Heun's method on the probability flow, with optional churn; an unconditional sampler.
+
+Source: Karras et al., NeurIPS 2022, arXiv 2206.00364, algorithms 1 and 2. Variants: ``heun`` (deterministic, 18 steps)
+and ``churned`` (256 steps, noise added before each, with the paper's settings for ImageNet).
+"""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +26,7 @@ class Config(EDMGrid):
     """The grid, and how much noise is added before a step (none by default).
 
     Attributes:
-        churn: total S_churn, spread over the steps; at most (sqrt(2) - 1) sigma a step.
+        churn: total S_churn, spread over the steps; at most (sqrt(2) - 1) sigma per step. The paper uses 30 to 80.
         churn_from, churn_to: levels S_min, S_max between which noise is added.
         churn_inflation: factor S_noise of its standard deviation.
     """
@@ -55,15 +59,21 @@ class EDM(Iterative):
     @torch.no_grad()
     def steps(self, prior: Denoiser, problem: Problem, noise: Noise) -> Iterator[Tensor]:
         sigmas = self.config.sigmas().tolist()
+        # line 2: x_0 ~ N(0, sigma_0² I)
         x = sigmas[0] * noise(prior.shape)
         yield x
-        for sigma, sigma_next in pairwise(sigmas):
+        for sigma, sigma_next in pairwise(sigmas):  # line 3
+            # lines 4 to 6: raise the noise level
             x, raised = self.perturb(x, sigma, noise)
+            # lines 7 to 11: Euler step, second-order correction unless sigma_next = 0
             x = heun(prior, x, raised, sigma_next).x
             yield x
 
     def perturb(self, x: Tensor, sigma: float, noise: Noise) -> tuple[Tensor, float]:
-        """State and level from which a step starts; a churned sampler draws once a step, used or not."""
+        """State and level from which a step starts; a churned sampler draws once per step, used or not.
+
+        gamma_i = min(S_churn/N, sqrt(2) - 1) where S_min <= sigma_i <= S_max, else 0.
+        """
         if not self.config.churn:
             return x, sigma
         inside = self.config.churn_from <= sigma <= self.config.churn_to

@@ -1,6 +1,12 @@
-"""Physics-constrained flow matching (Utkarsh et al., NeurIPS 2025, arXiv 2506.04171): estimates on h = 0."""
+"""Physics-constrained flow matching (PCFM): each estimate of x1 is projected onto h = 0 by Gauss–Newton steps.
+
+Source: Utkarsh et al., NeurIPS 2025, arXiv 2506.04171. Variants: ``published`` and ``published_relaxed`` (the authors'
+code without and with the penalised interpolation), ``corrected`` (noise of the flow itself, final projection) and
+``equation`` (the same, with the residual of the PDE in h).
+"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -12,12 +18,61 @@ from jensenbench.core.method import Capabilities, Iterative
 from jensenbench.core.noise import Noise
 from jensenbench.core.problem import Problem
 from jensenbench.diffusion.samplers import extrapolate, interpolate
+from jensenbench.diffusion.schedules import FlowGrid
+from jensenbench.errors import UnknownName, UserError
 from jensenbench.numerics.least_norm import Linearised, Map, least_change, least_norm, sequential
 from jensenbench.numerics.optim import GradientDescent
 from methods._losses import misfit_groups
-from methods._pcfm_settings import Config
 
+SOURCES, MODES = ("drawn", "estimated"), ("root", "least_squares")
 LEAST_LOOK = 1e-3  # ahead of a state, in time, for the penalty of the last step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(FlowGrid):
+    """How the estimate of x1 is brought onto h = 0, and mixed with noise again.
+
+    Attributes:
+        newton: projection steps w <- w - Jᵀ(JJᵀ + damping I)⁻¹ h(w) on each estimate; one is exact where h is
+            linear and nothing is damped.
+        mode: "root", or "least_squares", which adds J(x1 - w) to h and yet starts from w, as the code does.
+        damping: of the projection; it makes redundant rows of J harmless.
+        tolerance, iterations: of its conjugate gradients.
+        source: noise to mix with: "drawn", or "estimated": that of the flow itself, x - t v.
+        relax: gradient steps of length ``step_size`` from the mixture y on |y - mixture|² + weight |h(y + γ v)|², where
+            γ is the time left, at least 0.001; 20 in the code, 0: none.
+        final: steps of sequential quadratic programming from the sample to the nearest zero of h; 0 in the code's
+            sampler, 3 in the corrected variants.
+        equation: whether the PDE's residual is part of h, beside noise-free observations and declared constraints.
+    """
+
+    newton: int = 1
+    mode: str = "root"
+    damping: float = 1e-6
+    tolerance: float = 1e-12
+    iterations: int = 1000
+    source: str = "drawn"
+    relax: int = 0
+    step_size: float = 0.01
+    weight: float = 1.0
+    final: int = 0
+    equation: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.newton, self.iterations) < 1 or min(self.relax, self.final) < 0:
+            raise UserError(
+                f"newton = {self.newton}, iterations = {self.iterations}, relax = {self.relax}, final = {self.final}: "
+                "the first two must be at least 1, the others at least 0"
+            )
+        if not (self.damping >= 0 and self.tolerance > 0 and self.weight >= 0 and self.step_size > 0):
+            raise UserError(
+                f"damping = {self.damping}, tolerance = {self.tolerance}, weight = {self.weight}, step_size = "
+                f"{self.step_size}: damping and weight must not be negative, the others positive"
+            )
+        for name, known in (("source", SOURCES), ("mode", MODES)):
+            if getattr(self, name) not in known:
+                raise UnknownName(name, getattr(self, name), known)
 
 
 class PCFM(Iterative):
@@ -60,16 +115,21 @@ class PCFM(Iterative):
         constrained = h(x).shape[1] > 0
         yield x
         for t, t_next in pairwise(config.grid().tolist()):
+            # forward shooting: x1 = x_t + (1 - t) v
             velocity = prior.velocity(x, t)
             x1 = extrapolate(x, velocity, t)
+            # projection of x1 onto h = 0
             if constrained:
                 x1 = self.project(h, x1)
             if config.source == "estimated":
                 eps = extrapolate(x, velocity, t, end=0.0)
+            # reverse update on the straight path: x_t' = (1 - t') eps + t' x1
             x = interpolate(eps, x1, t_next)
+            # relaxed correction: penalty of h ahead of x_t'
             if constrained and config.relax:
                 x = self.relax(h, x, max(1 - t_next, LEAST_LOOK) * velocity)
             yield x
+        # final projection of the sample
         if constrained and config.final:
             yield sequential(h, x, config.final, iterations=config.iterations)
 
@@ -93,8 +153,10 @@ class PCFM(Iterative):
         solver = {"damping": config.damping, "tolerance": config.tolerance, "iterations": config.iterations}
         for _ in range(config.newton):
             if config.mode == "root":
+                # w <- w - Jᵀ(JJᵀ + damping I)⁻¹ h(w)
                 w = least_change(h, w, **solver)
             else:
+                # w <- w - Jᵀ(JJᵀ + damping I)⁻¹ (h(w) + J(x1 - w))
                 at = Linearised(h, w)
                 w = w + least_norm(at, -at.value - at.jvp(x1 - w), **solver).step
         return w

@@ -1,6 +1,6 @@
 """Gradients by autograd: over a network's weights as one vector, and over states past a frozen network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,6 +17,15 @@ def cosine(first: Tensor, second: Tensor) -> float:
     """Cosine of the angle between two vectors, in double precision; NaN where one is zero."""
     first, second = first.double(), second.double()
     return float(first @ second / (first.norm() * second.norm()))
+
+
+def gradient_ratio(first: Tensor, second: Tensor, weights: Sequence[Tensor]) -> float:
+    """|grad first| / |grad second| over the weights of a network; 0 where the second has no gradient."""
+    sizes = [
+        torch.stack([part.square().sum() for part in torch.autograd.grad(loss, weights, retain_graph=True)]).sum()
+        for loss in (first, second)
+    ]
+    return float((sizes[0] / sizes[1]).sqrt()) if sizes[1] > 0 else 0.0
 
 
 def gradient_of(

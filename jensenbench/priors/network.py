@@ -52,6 +52,19 @@ class NetworkPrior(Denoiser):
         self.backbone.load_state_dict(dict(tensors))
 
 
+class CleanPrediction(NetworkPrior):
+    """D(x; sigma) = F(x / sqrt(1 + sigma²); ln(sigma)/4): the network reads x_t of a VP process and predicts x0."""
+
+    sigma_min, sigma_max = 1e-4, float("inf")
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        inputs = x / per_row((1 + sigma.square()).sqrt(), x)
+        return self.network(inputs.float(), (sigma.log() / 4).float()).to(x.dtype)
+
+
+PARAMETRISATIONS = {"edm": NetworkPrior, "x0": CleanPrediction}
+
+
 def network_precision(setting: str, device: torch.device) -> str:
     """``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where it is faster: on CUDA and on CPUs with AMX."""
     if setting not in AUTOCAST:

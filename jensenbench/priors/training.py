@@ -16,7 +16,7 @@ from jensenbench.core.settings import configure
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.numerics.random import generator_of
 from jensenbench.numerics.tensors import per_row
-from jensenbench.priors.backbones.build import build_backbone, find_backbone
+from jensenbench.priors.backbones.build import build_seeded, find_backbone
 from jensenbench.priors.loop import Loop, LoopSettings
 from jensenbench.priors.network import NetworkPrior, network_precision
 
@@ -112,9 +112,7 @@ class Trainer:
         self.settings, self.backbone, self.data, self.seed = settings, backbone, data, seed
         self.device, self.quality = device, quality
         precision = network_precision(settings.autocast, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator_of((seed, "weights")).initial_seed())
-            module = build_backbone(settings.backbone, data.pde.shape[0], data.pde.shape[1:], backbone).to(device)
+        module = build_seeded(settings.backbone, data.pde.shape, backbone, key=(seed, "weights")).to(device)
         self.loop = Loop(
             module, self._loss, settings,
             identity=[asdict(backbone), data.digest, data.pde.label, data.codec.state(), precision, seed],

@@ -8,8 +8,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.pde import Axis, Grid
 from jensenbench.core.problem import Problem
 from jensenbench.plugins.registry import make_pde
-from methods._cocogen import Corrector
-from methods._cocogen_settings import Published
+from methods.cocogen import Published
 from pdes._kle import Expansion
 from pdes._published_pressures import cocogen
 from pdes._stencils import first_difference, second_difference
@@ -42,7 +41,7 @@ def test_pseudo_gradient(case):
     """Exact products stand for the recorded finite differences, whose step cancels digits in one case."""
     problem, x = darcy_problem(case), RESIDUAL["x"].flip(1)
     nothing = torch.zeros(1, *x.shape[1:], dtype=torch.bool)
-    rho = Corrector(Published(scheme="cocogen_nodal"), problem, nothing).pseudo_gradient(x)
+    rho = Published(scheme="cocogen_nodal").corrector(problem, nothing).pseudo_gradient(x)
     RESIDUAL.assert_close(f"{case}/pseudo_gradient", rho[:, 1])
     RESIDUAL.assert_close(f"{case}/forward", rho.flip(1))
 

@@ -10,8 +10,7 @@ from jensenbench.core.noise import Replay
 from jensenbench.core.pde import Axis, Grid
 from jensenbench.core.problem import Problem
 from jensenbench.plugins.registry import make_pde
-from methods._cocogen_settings import Published
-from methods.cocogen import CoCoGen
+from methods.cocogen import CoCoGen, Published
 from tests.support.golden import Fixture, mask_observation, toy_prior
 
 FIXTURE = Fixture("cocogen_inpaint")

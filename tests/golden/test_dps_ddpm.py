@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from jensenbench.core.noise import Replay
-from methods._dps_settings import Published
-from methods.dps import DPS
+from methods.dps import DPS, Published
 from tests.support.golden import Fixture, linear_observation, mask_observation, plain_problem, toy_prior
 
 FIXTURE = Fixture("dps_ddpm")

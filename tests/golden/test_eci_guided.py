@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from jensenbench.core.noise import Replay
-from methods._detached import Detached
-from methods.diffusionpde import DiffusionPDE
+from methods.diffusionpde import Detached, DiffusionPDE
 from tests.support.golden import Fixture, mask_observation, plain_problem, toy_prior
 
 FIXTURE = Fixture("eci_guided")

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from jensenbench.core.noise import Replay
-from methods._dps_settings import InverseBench
-from methods.dps import DPS
+from methods.dps import DPS, InverseBench
 from tests.support.golden import Fixture, every_second, plain_problem, toy_prior
 
 FIXTURE = Fixture("inversebench_dps")

@@ -12,8 +12,7 @@ from jensenbench.core.noise import Replay
 from jensenbench.core.problem import Problem
 from jensenbench.numerics.tensors import per_row
 from jensenbench.plugins.registry import make_pde
-from methods._pidm import Objective, residual_parts
-from methods.pidm import PIDM, PUBLISHED, Config
+from methods.pidm import PIDM, PUBLISHED, Config, Objective, residual_parts
 from tests.support.golden import Fixture, toy_prior
 
 LOSS, SAMPLER, CORRECTION = Fixture("pidm_loss"), Fixture("pidm_sampler"), Fixture("pidm_correction")

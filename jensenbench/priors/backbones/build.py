@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from jensenbench.errors import UnknownName
+from jensenbench.numerics.random import seed_of
 from jensenbench.priors.backbones.edm_unet import EDMUNet, EDMUNetSettings
 from jensenbench.priors.backbones.fno import FNO, FNOSettings
 from jensenbench.priors.backbones.mlp import MLP, MLPSettings
@@ -48,6 +50,13 @@ def build_backbone(name: str, channels: int, shape: Sequence[int], settings: Any
     return backbone.build(channels, shape, backbone.settings if settings is None else settings)
 
 
+def build_seeded(name: str, shape: Sequence[int], settings: Any = None, *, key: tuple[object, ...]) -> nn.Module:
+    """A network for states of a shape (C, *grid) whose initial weights are a function of the key alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(key) >> 1)
+        return build_backbone(name, shape[0], shape[1:], settings)
+
+
 __all__ = [
     "BACKBONES",
     "Backbone",
@@ -57,5 +66,6 @@ __all__ = [
     "SpectralSettings",
     "UNetSettings",
     "build_backbone",
+    "build_seeded",
     "find_backbone",
 ]

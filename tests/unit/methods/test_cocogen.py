@@ -15,8 +15,7 @@ from jensenbench.core.tasks import find_task
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from methods._cocogen import Corrector
-from methods._cocogen_settings import Corrected, Published
+from methods.cocogen import Corrected, Published
 
 COCOGEN = load_method("cocogen")
 PDES = ["poisson", "darcy", "burgers", "darcy_corner"]
@@ -46,7 +45,7 @@ def noisy(task, seed, rows=3):
 
 def corrector(task, rule):
     config = Corrected() if rule == "full" else Published()
-    return Corrector(config, task, task.observation.mask)
+    return config.corrector(task, task.observation.mask)
 
 
 def size(task, x):
@@ -87,7 +86,7 @@ def test_a_long_gradient_step_ends_at_the_minimum_along_it(seed):
 
 @pytest.mark.parametrize("name", PDES)
 def test_steps_have_the_length_that_they_are_given(name):
-    """The published rule raises no entry by less than its step where the pull is largest; the full one none by more."""
+    """The published rule moves the entry of the largest gradient by the step; the full one moves none by more."""
     task, step = problem(name, power=0), 1e-7
     x, unit = noisy(task, 2), float(task.scale[-1]) / Published().unit
     down = task.decode(x) - task.decode(corrector(task, "published")(x, step))
@@ -109,14 +108,14 @@ def sample(task, config, rows=3):
 
 
 @pytest.mark.parametrize("variant", ["corrected", "pfode"])
-def test_exact_data_are_met_exactly(variant):
+def test_noise_free_observations_are_met_exactly(variant):
     task = problem("poisson")
     preset = COCOGEN.variants[variant]
     x = sample(task, dataclasses.replace(preset, steps=min(60, preset.steps)))
     assert (task.misfit(x).flatten(2).abs().amax(2) < 1e-9 * task.scale).all()
 
 
-def test_noisy_data_pass_for_exact_as_published_and_not_where_corrected():
+def test_noisy_data_are_taken_for_noise_free_as_published_and_not_where_corrected():
     task = problem("poisson", noise_std=0.1)
     exact = sample(task, dataclasses.replace(Corrected(), heed_noise=False))
     heeded = sample(task, Corrected())
@@ -143,7 +142,7 @@ def test_unconditional_states_are_corrected_where_set():
     assert not torch.equal(plain, sample(task, dataclasses.replace(config, unconditional=True)))
 
 
-def test_unconditional_samples_have_the_law_of_the_prior():
+def test_unconditional_samples_have_the_distribution_of_the_prior():
     task = problem("poisson", n=6, power=0)
     task.observation = None
     x = sample(task, dataclasses.replace(Corrected(), unconditional=False), rows=400)
@@ -153,7 +152,7 @@ def test_unconditional_samples_have_the_law_of_the_prior():
 
 
 def factors(config):
-    """By what each step multiplies a state off the subspace on which a law lies: its denoised state is zero."""
+    """By what each step multiplies a state off a distribution's subspace: its denoised state is zero."""
     rule, one = config.predictor(observed=True), torch.ones(1, 1, dtype=torch.float64)
     return [float(rule.step(one, 0 * one, i, lambda shape: 0 * one)) for i in rule.order]
 

@@ -1,4 +1,4 @@
-"""The prior's own samplers: settings and unconditional laws."""
+"""The prior's own samplers: settings and unconditional distributions."""
 
 import pytest
 import torch

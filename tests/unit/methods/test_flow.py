@@ -1,4 +1,4 @@
-"""Closed forms and laws of the methods that walk along the prior's flow."""
+"""Closed forms and invariants of the methods that follow the prior's flow."""
 
 import dataclasses
 

@@ -30,7 +30,7 @@ def normal(seed, rows=3):
 
 
 def problem(seed=0, *, rows=3, share=0.4, unit=(1.0, 1.0), noise_std=0.0):
-    """Entries of an isotropic law observed at random, in physical units ``unit`` of the prior's std."""
+    """Entries of an isotropic distribution observed at random, in physical units ``unit`` of the prior's std."""
     slope = torch.tensor(unit, dtype=torch.float64).reshape(2, 1, 1)
     mask = torch.rand(rows, *PDE.shape, generator=torch.Generator().manual_seed(seed)) < share
     values = normal(("truth", seed), rows) * slope * mask
@@ -125,7 +125,7 @@ def test_physical_units_do_not_matter(method, variant, power_of_ten):
 
 
 @pytest.mark.parametrize(("method", "variant"), VARIANTS)
-def test_empty_masks_exert_no_pull(method, variant):
+def test_empty_masks_do_not_guide(method, variant):
     task, free = problem(share=0.0), Problem(PDE, "free", problem().codec)
     draws = [(row,) for row in range(3)]
     guided, unguided = (few(method, variant).sample(PRIOR, t, KeyedNoise(draws)) for t in (task, free))
@@ -133,7 +133,7 @@ def test_empty_masks_exert_no_pull(method, variant):
 
 
 @pytest.mark.parametrize(("method", "variant"), VARIANTS)
-def test_data_met_exactly_exert_no_pull(method, variant):
+def test_data_met_exactly_do_not_guide(method, variant):
     """An un-squared norm has no gradient at zero: the step must be zero there, not NaN."""
     task = problem()
     task.observation.values.zero_()
@@ -179,7 +179,7 @@ def test_corrected_step_stops_at_zero_loss(seed, zeta):
     assert (length <= 1).all()
 
 
-def test_noise_of_the_data_exerts_no_pull():
+def test_noise_of_the_data_does_not_guide():
     task = problem(noise_std=0.5)
     task.observation.values.copy_(task.observation.mask * 0.3)
     method = few(DIFFUSIONPDE, "corrected")
@@ -212,12 +212,12 @@ def test_tuned_settings_fit_their_methods(name):
     assert set(tuned.get("trials", {})) <= set(method.variants)
 
 
-def test_detached_pull_knows_no_network_and_depends_on_the_number_of_data():
+def test_the_detached_gradient_passes_through_no_network_and_depends_on_the_number_of_data():
     task, estimate = problem(unit=(2.0, 0.3)), normal(5)
     data = task.observation
     error = (task.decode(estimate) - data.values) * data.mask / task.scale.reshape(2, 1, 1)
     expected = 2 / STD * error / data.mask.flatten(1).sum(1).reshape(-1, 1, 1, 1)
-    assert torch.allclose(DIFFUSIONPDE.variants["detached"].pull(task, estimate), expected)
+    assert torch.allclose(DIFFUSIONPDE(DIFFUSIONPDE.variants["detached"]).detached_gradient(task, estimate), expected)
 
 
 def test_detached_baseline_diverges_on_few_data_only():
@@ -230,7 +230,8 @@ def test_detached_baseline_diverges_on_few_data_only():
     assert worst[1] < 10
 
 
-def test_coupled_detached_pull_is_divided_by_the_batch():
+def test_the_coupled_detached_gradient_is_divided_by_the_batch():
     task, estimate = problem(), normal(5)
-    alone, coupled = (few(DIFFUSIONPDE, "detached", couple_batch=c).config.pull(task, estimate) for c in (False, True))
+    methods = (few(DIFFUSIONPDE, "detached", couple_batch=couple) for couple in (False, True))
+    alone, coupled = (method.detached_gradient(task, estimate) for method in methods)
     assert torch.allclose(alone, 3 * coupled)

@@ -52,7 +52,7 @@ def test_everything_observed_is_returned():
 
 
 def test_the_equation_may_be_one_of_the_constraints():
-    """Wrong noise levels of a coarse walk leave a residual that the projection removes."""
+    """Wrong noise levels of a coarse trajectory leave a residual that the projection removes."""
     residual = {}
     for equation in (False, True):
         found = sample(shortened("equation", equation=equation), 0.3)

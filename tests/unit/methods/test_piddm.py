@@ -14,6 +14,7 @@ from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import TASKS, Task
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import TrainingDiverged, UserError
+from jensenbench.numerics.autograd import gradient_ratio
 from jensenbench.numerics.random import generator_of
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors import pairs as pairs_module
@@ -21,10 +22,10 @@ from jensenbench.priors.backbones.build import UNetSettings, build_backbone
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.network import NetworkPrior
 from jensenbench.priors.pairs import PairSettings, make_pairs
+from jensenbench.priors.symmetries import PairSymmetry
 from jensenbench.runtime.meter import Meter, MeteredModule, MeteredProblem
 from methods._losses import residual_loss
-from methods._piddm import Distillation, Symmetry, gradient_ratio
-from methods.piddm import PIDDM, Config, Fit
+from methods.piddm import PIDDM, Config, Distillation, Fit
 
 PDE = make_pde("poisson", {"n": 8})
 STATES = PDE.generate(range(64), seed=0)
@@ -95,9 +96,9 @@ def test_affine_student_with_a_residual_minimises_the_loss(tmp_path):
     fit, problem = replace(AFFINE, residual_weight=0.3), make_problem()
     student, plain = (fit_student(f, BLIND, tmp_path / str(i)) for i, f in enumerate((fit, AFFINE)))
     made = student(white()).detach().requires_grad_()
-    pull = ((made - plain(white()).detach()) / BLIND.sigma_data).flatten(1).square().mean(1)
-    (total,) = torch.autograd.grad((pull + 0.3 * residual_loss(problem, made)).sum(), made, retain_graph=True)
-    (alone,) = torch.autograd.grad(pull.sum(), made)
+    match = ((made - plain(white()).detach()) / BLIND.sigma_data).flatten(1).square().mean(1)
+    (total,) = torch.autograd.grad((match + 0.3 * residual_loss(problem, made)).sum(), made, retain_graph=True)
+    (alone,) = torch.autograd.grad(match.sum(), made)
     assert total.abs().max() < 1e-6 * alone.abs().max()
     assert residual_loss(problem, made).mean() < 0.1 * residual_loss(problem, plain(white())).mean()
 
@@ -182,7 +183,7 @@ def test_symmetries_move_noise_and_states_alike(name):
     pde = make_pde(name, {"n": 8})
     states = pde.generate(range(6), seed=0)
     problem = Problem(pde, "unconditional", Codec.fit(pde, states, power=1))
-    symmetry, x = Symmetry(problem, torch.device("cpu")), problem.encode(states).float()
+    symmetry, x = PairSymmetry(problem, torch.device("cpu")), problem.encode(states).float()
     chance = torch.rand(6, generator=generator_of((name,)))
     noise, moved = symmetry(x[:1].expand_as(x), x[:1].expand_as(x), chance)
     assert symmetry.exact
@@ -260,7 +261,7 @@ def test_algorithm_3_approaches_the_data_and_pastes_nothing(affine, mixed):
     assert 0 < near < 0.3 * far
 
 
-def test_noisy_data_are_not_pasted_into_the_judged_state(affine):
+def test_noisy_data_are_not_pasted_into_the_state_whose_residual_counts(affine):
     problem = make_problem(Task("noisy", 0.3, 0.3, noise_std=0.1))
     mixed, unmixed = (
         draw(Config(fit=AFFINE, uses_data=True, steps=5, mixed=mixed), affine, EXACT, problem)

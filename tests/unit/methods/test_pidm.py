@@ -14,9 +14,7 @@ from jensenbench.diffusion.schedules import Ancestral, cosine_betas
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
-from methods._pidm import Objective, batch, residual_parts
-from methods._pidm_settings import Fit
-from methods.pidm import PIDM, PUBLISHED, Config
+from methods.pidm import PIDM, PUBLISHED, Config, Fit, Objective, residual_parts
 
 PDE = make_pde("poisson", {"n": 8})
 STATES = PDE.generate(range(64), seed=0)
@@ -120,13 +118,14 @@ def test_corrections_after_sampling_act_like_corrections_of_the_sample(rough, co
 
 def test_batches_in_order_pass_over_all_states():
     settings = Fit(batch=24, shuffle=False, augment=False)
-    seen = torch.cat([batch(settings, PROBLEM, DATA, step, 0)[0] for step in range(8)])
+    seen = torch.cat([settings.batches(PROBLEM, DATA, 0)(step)[0] for step in range(8)])
     assert torch.equal(seen, DATA.float().repeat(3, 1, 1, 1))
 
 
 def test_batches_are_functions_of_seed_and_step():
     settings = Fit(batch=8)
-    first, again, later, other = (batch(settings, PROBLEM, DATA, *key) for key in ((3, 0), (3, 0), (4, 0), (3, 1)))
+    keys = ((3, 0), (3, 0), (4, 0), (3, 1))
+    first, again, later, other = (settings.batches(PROBLEM, DATA, seed)(step) for step, seed in keys)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for different in (later, other):
         assert not any(torch.equal(a, b) for a, b in zip(first, different, strict=True))

@@ -17,11 +17,9 @@ from jensenbench.errors import UserError
 from jensenbench.numerics.autograd import cosine, weight_gradient
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
+from jensenbench.priors.gradient_watch import compare, held_out
 from jensenbench.priors.loop import Loop
-from methods import _pidm
-from methods._pidm_settings import Fit
-from methods._pidm_watch import Watch, compare, watched
-from methods.pidm import PIDM, Config
+from methods.pidm import PIDM, Config, Fit, Objective, watch_of
 
 PDE = make_pde("darcy", {"n": 8})
 STATES = PDE.generate(range(48), seed=0)
@@ -49,7 +47,7 @@ def plainly_trained(folder: Path) -> dict[str, Tensor]:
     model = SMALL.denoiser(network, DATA.shape[1:])
 
     def loss(module: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        clean, t, noise = _pidm.batch(SMALL, PROBLEM, data, step, 0)
+        clean, t, noise = SMALL.batches(PROBLEM, data, 0)(step)
         sigma, weight = (values[t].float() for values in (schedule.sigmas, schedule.sigmas.pow(-2).clamp(max=5.0)))
         error = model(clean + sigma.reshape(-1, 1, 1, 1) * noise, sigma) - clean
         return (weight * error.square().flatten(1).mean(1)).mean(), {}
@@ -92,14 +90,14 @@ def test_a_killed_run_that_goes_on_writes_the_same_log_and_weights(tmp_path, mon
 def test_every_arm_is_measured_on_the_same_states_and_noise():
     model = SMALL.denoiser(SMALL.build(PDE.shape), PDE.shape)
     arms = [dataclasses.replace(SMALL, **arm) for arm in ({}, {"c_residual": 0.0}, {"estimate": "sample"})]
-    first, *others = (Watch(arm, PROBLEM, DATA[:16])(model, model) for arm in arms)
+    first, *others = (watch_of(arm, PROBLEM, DATA[:16])(model, model) for arm in arms)
     assert all(other == first for other in others)
     assert all(math.isfinite(value) for value in first.values())
 
 
 def test_the_whole_is_the_mean_of_its_bands():
     model = SMALL.denoiser(SMALL.build(PDE.shape), PDE.shape)
-    found = Watch(SMALL, PROBLEM, DATA[:16])(model, model)
+    found = watch_of(SMALL, PROBLEM, DATA[:16])(model, model)
     for name in ("denoising", "mean", "sample", "residual_mean"):
         bands = [value for key, value in found.items() if key.startswith(f"watch_{name}_sigma")]
         assert len(bands) == 4
@@ -107,12 +105,11 @@ def test_the_whole_is_the_mean_of_its_bands():
 
 
 def test_states_that_are_watched_are_not_trained_on():
-    data, watch = watched(SMALL, PROBLEM, DATA)
+    data, states = held_out(DATA, SMALL.watch)
     assert torch.equal(data, DATA[:-16])
-    assert watch is not None
-    assert watched(dataclasses.replace(SMALL, watch=0), PROBLEM, DATA) == (DATA, None)
+    assert torch.equal(states, DATA[-16:])
     with pytest.raises(UserError, match="watch = 48 leaves none of the 48"):
-        watched(dataclasses.replace(SMALL, watch=48), PROBLEM, DATA)
+        held_out(DATA, 48)
     with pytest.raises(UserError, match="watch = 6 must be 0 or a multiple of 4"):
         Fit(watch=6)
 
@@ -132,9 +129,9 @@ def test_cosines_of_known_gradients():
 def test_gradients_are_those_that_training_follows():
     """The whole loss is the weighted sum of the two that are compared, and so is its gradient."""
     network = SMALL.build(PDE.shape)
-    model, step = SMALL.denoiser(network, PDE.shape), _pidm.batch(SMALL, PROBLEM, DATA, 0, 0)
+    model, step = SMALL.denoiser(network, PDE.shape), SMALL.batches(PROBLEM, DATA, 0)(0)
     parts = []
     for weights in ((1.0, 1e-3), (1.0, 0.0), (0.0, 1.0)):
         settings = dataclasses.replace(SMALL, c_data=weights[0], c_residual=weights[1])
-        parts.append(weight_gradient(_pidm.Objective(settings, PROBLEM)(model, *step)[0], network))
+        parts.append(weight_gradient(Objective(settings, PROBLEM)(model, *step)[0], network))
     assert torch.allclose(parts[0], parts[1] + 1e-3 * parts[2], rtol=1e-3, atol=1e-6 * float(parts[0].norm()))
