@@ -68,8 +68,6 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
     """All jobs of a tier: what they read, which digests make them stale, what they ask of the machine."""
     root = f"results/{tier.name}"
     pairs = [(entry, prior) for entry in tier.pdes for prior in entry.priors]
-    for entry, prior in pairs:
-        _check_prior(tier, entry, prior)
     return {
         "tier": tier.name,
         "publish": tier.publish,
@@ -88,25 +86,6 @@ def make_plan(tier: "Tier", config_file: Path) -> dict[str, Any]:
         "jensen": digest_text(canonical_json(asdict(tier.jensen))) if tier.jensen else "",
         "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in _SHARED.items()},
     }
-
-
-def _check_prior(tier: "Tier", entry: "PDEEntry", prior: str) -> None:
-    """Refuse a prior that cannot be built for a PDE before anything runs."""
-    from jensenbench.core.settings import configure
-    from jensenbench.plugins.registry import make_pde
-    from jensenbench.priors.build import EXACT_SETTINGS
-    from jensenbench.priors.training import parse_settings
-
-    settings = tier.prior_settings(prior)
-    kind = settings.pop("kind")
-    if kind == "network":
-        parse_settings(settings)
-        return
-    configure(f"setting of prior {prior!r}", EXACT_SETTINGS[kind](), settings)
-    law = None if entry.source else make_pde(entry.name, entry.settings).exact_prior()
-    if kind not in (law, "empirical"):
-        known = f"the law of its data has a {law} one" if law else "the law of its data has none"
-        raise UserError(f"{entry.label} has no exact {kind} prior (prior {prior!r}): {known}; or train a network")
 
 
 def _pde_job(tier: "Tier", entry: "PDEEntry") -> dict[str, Any]:

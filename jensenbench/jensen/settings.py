@@ -1,11 +1,16 @@
 """How finely the Jensen gap is looked at: the block ``jensen`` of a tier."""
 
-from dataclasses import dataclass, fields
-from math import inf
+from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, MultipleOf
+
+from jensenbench.core.annotations import Count, Natural, Positive
+from jensenbench.core.settings import check_settings
 from jensenbench.errors import UserError
 
-LEAST_LAW = 16  # states of a law of which curves of a quarter are drawn
+Several = Annotated[int, Ge(2)]  # a curve and its standard errors take two or more
+EvenNumber = Annotated[int, Ge(4), MultipleOf(2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,38 +30,28 @@ class JensenSettings:
         seed: of the noise.
     """
 
-    levels: int = 12
-    lowest: float = 0.05
-    highest: float = 50.0
-    law_states: int = 8000
-    states: int = 48
-    probes: int = 8
-    directions: int = 48
-    probed_states: int = 12
-    draws: int = 16
-    drawn_states: int = 8
-    every: int = 4
-    steps: int = 20
-    visits: int = 4
-    visit_calls: int = 400
-    seed: int = 0
+    levels: Several = 12
+    lowest: Positive = 0.05
+    highest: Positive = 50.0
+    law_states: Annotated[int, Ge(16)] = 8000
+    states: Several = 48
+    probes: EvenNumber = 8
+    directions: Count = 48
+    probed_states: Several = 12
+    draws: EvenNumber = 16
+    drawn_states: Several = 8
+    every: Count = 4
+    steps: Count = 20
+    visits: Natural = 4
+    visit_calls: Count = 400
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("seed", "visits") and not value > 0:
-                raise UserError(f"jensen: {field.name} = {value} must be positive")
-        if not self.lowest < self.highest < inf:
+        check_settings(self, "jensen:")
+        if not self.lowest < self.highest:
             raise UserError(f"jensen: lowest = {self.lowest} must lie below highest = {self.highest}")
-        least = min(self.levels, self.states, self.probed_states, self.drawn_states)
-        if least < 2:
-            raise UserError(f"jensen: {least} levels or states; a curve and its standard errors take two or more")
-        if self.visits < 2 and self.visits != 0:
+        if self.visits == 1:
             raise UserError(f"jensen: visits = {self.visits}; intervals take two states or more, 0 follows no method")
-        if self.law_states < LEAST_LAW:
-            raise UserError(
-                f"jensen: law_states = {self.law_states}: an empirical law and its quarter take {LEAST_LAW} or more"
-            )
 
     def sigmas(self) -> list[float]:
         """Noise levels, lowest first."""

@@ -4,12 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Lt, MinLen, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.priors.backbones.layers import require, require_axes
+from jensenbench.core.annotations import Count, Natural
+from jensenbench.core.settings import check_settings
+from jensenbench.priors.backbones.layers import require_axes
 
 NEARLY_SILENT = 1e-5  # gain of layers that end a branch, so that every gradient is alive from the start
 
@@ -19,20 +23,23 @@ class EDMUNetSettings:
     """The network called DDPM++ in Song et al. (2021), with the hyperparameters of Karras et al. (2022), table 7.
 
     Attributes:
-        width: channels of the stem; of a multiple of 4.
+        width: channels of the stem.
         multipliers: channels of each level over ``width``; each level halves the grid.
-        blocks: residual blocks a level on the way down, one more on the way up.
+        blocks: residual blocks per level on the way down, one more on the way up.
         attention: grid sizes whose levels attend; the middle always does.
         dropout: inside blocks, drawn from torch's global generator while training.
         labels: entries of an optional second label (non-leaking augmentation; 0: none).
     """
 
-    width: int = 128
-    multipliers: tuple[int, ...] = (2, 2, 2)
-    blocks: int = 4
-    attention: tuple[int, ...] = (16,)
-    dropout: float = 0.13
-    labels: int = 9
+    width: Annotated[int, Ge(4), MultipleOf(4)] = 128
+    multipliers: Annotated[tuple[Count, ...], MinLen(1)] = (2, 2, 2)
+    blocks: Count = 4
+    attention: tuple[Count, ...] = (16,)
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.13
+    labels: Natural = 9
+
+    def __post_init__(self) -> None:
+        check_settings(self, "backbone 'edm_unet':")
 
 
 class EDMUNet(nn.Module):
@@ -50,10 +57,6 @@ class EDMUNet(nn.Module):
         super().__init__()
         require_axes("edm_unet", shape, (2,))
         levels, width = len(settings.multipliers), settings.width
-        fits = width >= 4 and width % 4 == 0 and levels >= 1 and min(settings.multipliers, default=0) >= 1
-        require("edm_unet", settings, fits, "width in multiples of 4 and positive multipliers")
-        fits = settings.blocks >= 1 and 0 <= settings.dropout < 1 and settings.labels >= 0
-        require("edm_unet", settings, fits, "blocks >= 1, 0 <= dropout < 1, labels >= 0")
         self._padding = tuple(-n % 2 ** (levels - 1) for n in shape)
         size = max(n + more for n, more in zip(shape, self._padding, strict=True))
         self.embed = PositionalEmbedding(width, settings.labels)

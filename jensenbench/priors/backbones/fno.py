@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count
+from jensenbench.core.settings import check_settings
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
@@ -22,15 +25,23 @@ from jensenbench.priors.backbones.layers import (
 
 @dataclass(frozen=True)
 class FNOSettings:
-    """Width and number of Fourier layers, frequencies kept an axis (of each sign), size of the noise embedding.
+    """Fourier neural operator.
 
-    A grid of fewer than 2 ``modes`` points keeps what it resolves.
+    Attributes:
+        width: channels of the layers.
+        layers: Fourier layers.
+        modes: frequencies that are kept per axis, of each sign; an axis of fewer than 2 ``modes`` points keeps what it
+            resolves.
+        embedding: size of the noise embedding.
     """
 
-    width: int = 32
-    layers: int = 4
-    modes: int = 12
-    embedding: int = 128
+    width: Count = 32
+    layers: Count = 4
+    modes: Count = 12
+    embedding: EmbeddingSize = 128
+
+    def __post_init__(self) -> None:
+        check_settings(self, "backbone 'fno':")
 
 
 class FNO(nn.Module):
@@ -50,8 +61,6 @@ class FNO(nn.Module):
     def __init__(self, channels: int, shape: Sequence[int], settings: FNOSettings):
         super().__init__()
         require_axes("fno", shape, (1, 2, 3))
-        fits = min(settings.width, settings.layers, settings.modes) >= 1 and settings.embedding >= 8
-        require("fno", settings, fits, "width >= 1, layers >= 1, modes >= 1, embedding >= 8")
         require("fno", settings, min(shape) >= 2, f"axes of 2 points or more, got {tuple(shape)}")
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
         self.register_buffer("places", places(shape), persistent=False)

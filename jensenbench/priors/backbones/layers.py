@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from math import log
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from jensenbench.errors import UserError
 
 Convolution = Callable[..., nn.Module]
+EmbeddingSize = Annotated[int, Ge(8)]
 CONVOLUTIONS: tuple[Convolution, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # by number of grid axes, less one
 
 

@@ -7,16 +7,27 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.priors.backbones.layers import FiLM, NoiseEmbedding, require, silence
+from jensenbench.core.annotations import Count
+from jensenbench.core.settings import check_settings
+from jensenbench.priors.backbones.layers import EmbeddingSize, FiLM, NoiseEmbedding, silence
 
 
 @dataclass(frozen=True)
 class MLPSettings:
-    """Width and number of residual blocks, size of the noise embedding."""
+    """Residual perceptron on flattened states.
 
-    width: int = 256
-    blocks: int = 3
-    embedding: int = 64
+    Attributes:
+        width: of the layers.
+        blocks: residual blocks.
+        embedding: size of the noise embedding.
+    """
+
+    width: Count = 256
+    blocks: Count = 3
+    embedding: EmbeddingSize = 64
+
+    def __post_init__(self) -> None:
+        check_settings(self, "backbone 'mlp':")
 
 
 class MLP(nn.Module):
@@ -28,8 +39,6 @@ class MLP(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: MLPSettings):
         super().__init__()
-        fits = min(settings.width, settings.blocks) >= 1 and settings.embedding >= 8
-        require("mlp", settings, fits, "width >= 1, blocks >= 1, embedding >= 8")
         entries, width, size = channels * math.prod(shape), settings.width, settings.embedding
         self.embed = NoiseEmbedding(size)
         self.enter = nn.Linear(entries, width)

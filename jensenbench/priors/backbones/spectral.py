@@ -3,13 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count, Natural
+from jensenbench.core.settings import check_settings
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
@@ -22,19 +27,25 @@ from jensenbench.priors.backbones.layers import (
 
 @dataclass(frozen=True)
 class SpectralSettings:
-    """Width and number of layers, basis functions an axis, periodic axes, size of the noise embedding.
+    """Low modes by dense matrices beside convolutions of 3 points.
 
     Attributes:
-        modes: even; an axis of fewer points keeps what it resolves.
+        width: channels of the layers.
+        layers: residual layers.
+        modes: basis functions per axis; an axis of fewer points keeps what it resolves.
         periodic: numbers of the periodic axes, counted from 0: Fourier modes and cyclic convolutions there, cosine
             modes and zero padding on the others.
+        embedding: size of the noise embedding.
     """
 
-    width: int = 32
-    layers: int = 4
-    modes: int = 16
-    periodic: tuple[int, ...] = ()
-    embedding: int = 128
+    width: Count = 32
+    layers: Count = 4
+    modes: Annotated[int, Ge(2), MultipleOf(2)] = 16
+    periodic: tuple[Natural, ...] = ()
+    embedding: EmbeddingSize = 128
+
+    def __post_init__(self) -> None:
+        check_settings(self, "backbone 'spectral':")
 
 
 class SpectralNetwork(nn.Module):
@@ -53,9 +64,6 @@ class SpectralNetwork(nn.Module):
     def __init__(self, channels: int, shape: Sequence[int], settings: SpectralSettings):
         super().__init__()
         require_axes("spectral", shape, (1, 2, 3))
-        fits = min(settings.width, settings.layers) >= 1 and settings.embedding >= 8
-        require("spectral", settings, fits, "width >= 1, layers >= 1, embedding >= 8")
-        require("spectral", settings, settings.modes >= 2 and settings.modes % 2 == 0, "an even number of modes")
         known = set(settings.periodic) <= set(range(len(shape)))
         require("spectral", settings, known, f"periodic axes among {list(range(len(shape)))}")
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count
+from jensenbench.core.settings import check_settings
 from jensenbench.priors.backbones.layers import (
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
-    require,
     require_axes,
     silence,
     with_places,
@@ -20,11 +24,20 @@ from jensenbench.priors.backbones.layers import (
 
 @dataclass(frozen=True)
 class UNetSettings:
-    """Width of the first level; ``blocks`` residual blocks a level; size of the noise embedding."""
+    """Two-level U-Net on blocks of 2 x 2 points between pixelwise networks.
 
-    width: int = 64
-    blocks: int = 1
-    embedding: int = 128
+    Attributes:
+        width: channels of the first level.
+        blocks: residual blocks per level.
+        embedding: size of the noise embedding.
+    """
+
+    width: Annotated[int, Ge(8), MultipleOf(8)] = 64
+    blocks: Count = 1
+    embedding: EmbeddingSize = 128
+
+    def __post_init__(self) -> None:
+        check_settings(self, "backbone 'unet':")
 
 
 class UNet(nn.Module):
@@ -47,8 +60,6 @@ class UNet(nn.Module):
     def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
         super().__init__()
         require_axes("unet", shape, (2,))
-        fits = settings.width >= 8 and settings.width % 8 == 0 and settings.blocks >= 1 and settings.embedding >= 8
-        require("unet", settings, fits, "width in multiples of 8, blocks >= 1, embedding >= 8")
         width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
         self.register_buffer("places", places(shape), persistent=False)
