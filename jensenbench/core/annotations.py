@@ -8,7 +8,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from jensenbench.errors import UnknownName, UserError
@@ -94,7 +94,8 @@ def _noun(annotation: Any, plural: int) -> str:
         choices = ", ".join(map(str, inner))
         return f"one of {choices}" if len(inner) > 1 else choices
     if origin is tuple:
-        return ("a list of ", "lists of ")[plural] + " or ".join(_noun(arm, 1) for arm in arms(inner[0]))
+        start = "a non-empty list of " if MinLen(1) in limits else ("a list of ", "lists of ")[plural]
+        return start + " or ".join(_noun(arm, 1) for arm in arms(inner[0]))
     if origin is Mapping or is_dataclass(plain):
         return ("a block of settings", "blocks of settings")[plural]
     return _limited(_NOUNS.get(plain, ("a value", "values"))[plural], limits)

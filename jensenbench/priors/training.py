@@ -61,15 +61,14 @@ class TrainingSettings(LoopSettings):
 
 
 def check_network(label: str, settings: Mapping[str, Any], pde: PDE) -> int:
-    """Refuse settings with which no network of a PDE's states can be built; the power of the codec.
+    """Refuse settings with which no network of a PDE's states can be built; returns the power of the codec.
 
     Args:
         label: of the prior.
         settings: entry of the config without ``kind``.
     """
     training, backbone = parse_settings(settings, kind=f"setting of prior {label!r}")
-    with torch.device("meta"):
-        build_backbone(training.backbone, pde.shape[0], pde.shape[1:], backbone)
+    backbone.check_grid(pde.shape[1:])
     return training.power
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Lt, MinLen, MultipleOf
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jensenbench.core.annotations import Count, Natural
-from jensenbench.core.settings import check_settings
-from jensenbench.priors.backbones.layers import require_axes
+from jensenbench.priors.backbones.layers import BackboneSettings
 
 NEARLY_SILENT = 1e-5  # gain of layers that end a branch, so that every gradient is alive from the start
 
 
 @dataclass(frozen=True)
-class EDMUNetSettings:
+class EDMUNetSettings(BackboneSettings):
     """The network called DDPM++ in Song et al. (2021), with the hyperparameters of Karras et al. (2022), table 7.
 
     Attributes:
@@ -31,15 +30,15 @@ class EDMUNetSettings:
         labels: entries of an optional second label (non-leaking augmentation; 0: none).
     """
 
+    name: ClassVar = "edm_unet"
+    axes: ClassVar = (2,)
+
     width: Annotated[int, Ge(4), MultipleOf(4)] = 128
     multipliers: Annotated[tuple[Count, ...], MinLen(1)] = (2, 2, 2)
     blocks: Count = 4
     attention: tuple[Count, ...] = (16,)
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.13
     labels: Natural = 9
-
-    def __post_init__(self) -> None:
-        check_settings(self, "backbone 'edm_unet':")
 
 
 class EDMUNet(nn.Module):
@@ -55,7 +54,7 @@ class EDMUNet(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: EDMUNetSettings):
         super().__init__()
-        require_axes("edm_unet", shape, (2,))
+        settings.check_grid(shape)
         levels, width = len(settings.multipliers), settings.width
         self._padding = tuple(-n % 2 ** (levels - 1) for n in shape)
         size = max(n + more for n, more in zip(shape, self._padding, strict=True))

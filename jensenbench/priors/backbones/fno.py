@@ -3,28 +3,28 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jensenbench.core.annotations import Count
-from jensenbench.core.settings import check_settings
+from jensenbench.errors import UserError
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    BackboneSettings,
     EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
-    require,
-    require_axes,
     silence,
     with_places,
 )
 
 
 @dataclass(frozen=True)
-class FNOSettings:
+class FNOSettings(BackboneSettings):
     """Fourier neural operator.
 
     Attributes:
@@ -35,13 +35,18 @@ class FNOSettings:
         embedding: size of the noise embedding.
     """
 
+    name: ClassVar = "fno"
+    axes: ClassVar = (1, 2, 3)
+
     width: Count = 32
     layers: Count = 4
     modes: Count = 12
     embedding: EmbeddingSize = 128
 
-    def __post_init__(self) -> None:
-        check_settings(self, "backbone 'fno':")
+    def check_grid(self, shape: Sequence[int]) -> None:
+        super().check_grid(shape)
+        if min(shape) < 2:
+            raise UserError(f"backbone 'fno' needs axes of 2 points or more, the grid is {tuple(shape)}")
 
 
 class FNO(nn.Module):
@@ -60,8 +65,7 @@ class FNO(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: FNOSettings):
         super().__init__()
-        require_axes("fno", shape, (1, 2, 3))
-        require("fno", settings, min(shape) >= 2, f"axes of 2 points or more, got {tuple(shape)}")
+        settings.check_grid(shape)
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
         self.register_buffer("places", places(shape), persistent=False)
         self.embed = NoiseEmbedding(size)

@@ -3,17 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jensenbench.core.annotations import Count
-from jensenbench.core.settings import check_settings
-from jensenbench.priors.backbones.layers import EmbeddingSize, FiLM, NoiseEmbedding, silence
+from jensenbench.priors.backbones.layers import BackboneSettings, EmbeddingSize, FiLM, NoiseEmbedding, silence
 
 
 @dataclass(frozen=True)
-class MLPSettings:
+class MLPSettings(BackboneSettings):
     """Residual perceptron on flattened states.
 
     Attributes:
@@ -22,12 +22,11 @@ class MLPSettings:
         embedding: size of the noise embedding.
     """
 
+    name: ClassVar = "mlp"
+
     width: Count = 256
     blocks: Count = 3
     embedding: EmbeddingSize = 64
-
-    def __post_init__(self) -> None:
-        check_settings(self, "backbone 'mlp':")
 
 
 class MLP(nn.Module):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jensenbench.core.annotations import Count, Natural
-from jensenbench.core.settings import check_settings
+from jensenbench.errors import UserError
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    BackboneSettings,
     EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
-    require,
-    require_axes,
     silence,
     with_places,
 )
 
 
 @dataclass(frozen=True)
-class SpectralSettings:
+class SpectralSettings(BackboneSettings):
     """Low modes by dense matrices beside convolutions of 3 points.
 
     Attributes:
@@ -38,14 +37,22 @@ class SpectralSettings:
         embedding: size of the noise embedding.
     """
 
+    name: ClassVar = "spectral"
+    axes: ClassVar = (1, 2, 3)
+
     width: Count = 32
     layers: Count = 4
     modes: Annotated[int, Ge(2), MultipleOf(2)] = 16
     periodic: tuple[Natural, ...] = ()
     embedding: EmbeddingSize = 128
 
-    def __post_init__(self) -> None:
-        check_settings(self, "backbone 'spectral':")
+    def check_grid(self, shape: Sequence[int]) -> None:
+        super().check_grid(shape)
+        if not set(self.periodic) <= set(range(len(shape))):
+            raise UserError(
+                f"backbone 'spectral': periodic = {list(self.periodic)} needs periodic axes among "
+                f"{list(range(len(shape)))}"
+            )
 
 
 class SpectralNetwork(nn.Module):
@@ -63,9 +70,7 @@ class SpectralNetwork(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: SpectralSettings):
         super().__init__()
-        require_axes("spectral", shape, (1, 2, 3))
-        known = set(settings.periodic) <= set(range(len(shape)))
-        require("spectral", settings, known, f"periodic axes among {list(range(len(shape)))}")
+        settings.check_grid(shape)
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
         where = places(shape)[:, [axis for axis in range(len(shape)) if axis not in settings.periodic]]
         self.register_buffer("places", where, persistent=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -10,20 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jensenbench.core.annotations import Count
-from jensenbench.core.settings import check_settings
 from jensenbench.priors.backbones.layers import (
+    BackboneSettings,
     EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     places,
-    require_axes,
     silence,
     with_places,
 )
 
 
 @dataclass(frozen=True)
-class UNetSettings:
+class UNetSettings(BackboneSettings):
     """Two-level U-Net on blocks of 2 x 2 points between pixelwise networks.
 
     Attributes:
@@ -32,12 +31,12 @@ class UNetSettings:
         embedding: size of the noise embedding.
     """
 
+    name: ClassVar = "unet"
+    axes: ClassVar = (2,)
+
     width: Annotated[int, Ge(8), MultipleOf(8)] = 64
     blocks: Count = 1
     embedding: EmbeddingSize = 128
-
-    def __post_init__(self) -> None:
-        check_settings(self, "backbone 'unet':")
 
 
 class UNet(nn.Module):
@@ -59,7 +58,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
         super().__init__()
-        require_axes("unet", shape, (2,))
+        settings.check_grid(shape)
         width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
         self.register_buffer("places", places(shape), persistent=False)
