@@ -25,7 +25,7 @@ _NOUNS: Mapping[Any, tuple[str, str]] = {  # one, several
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
     bool: ("true or false", "true or false"),
-    str: ("a text", "texts"),
+    str: ("text", "texts"),
     NoneType: ("null", "null"),
 }
 _LIMITS = {Ge: ("ge", "of at least"), Gt: ("gt", "above"), Le: ("le", "of at most"), Lt: ("lt", "below")}
@@ -45,7 +45,7 @@ def require(name: str, annotation: Any, value: Any, example: Any = None) -> None
         return
     choices = [get_args(arm) for arm in arms(annotation) if get_origin(arm) is Literal]
     if choices and isinstance(value, str):
-        raise UnknownName(name, value, map(str, choices[0]))
+        raise UnknownName(f"value of {name}", value, map(str, choices[0]))
     finite = ", finite" if isinstance(value, float) and not math.isfinite(value) else ""
     raise UserError(
         f"{name} = {written(value)}: expected {words(annotation)}{finite}{_remedy(annotation, value, example)}"
@@ -148,12 +148,17 @@ def written(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+def written_key(key: Any) -> str:
+    """A key of a configuration on one line, in quotes only where it holds more than a name."""
+    return key if isinstance(key, str) and key.isprintable() else _yaml(key)
+
+
 def _yaml(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{written_key(key)}: {_yaml(item)}" for key, item in value.items()) + "}"
     text = repr(value)
     return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text

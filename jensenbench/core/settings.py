@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jensenbench.core.annotations import arms, bare, require, words, written
+from jensenbench.core.annotations import arms, bare, require, words, written, written_key
 from jensenbench.errors import UnknownName, UserError
 
 
@@ -112,6 +112,8 @@ def _value(kind: str, path: str, annotation: Any, value: Any, current: Any) -> A
         if origin is Mapping and isinstance(value, Mapping) and inner[1] is not Any:
             for key in value:
                 require(f"{kind} {path}: name", inner[0], key)
-            value = {key: _value(kind, f"{path}.{key}", inner[1], item, None) for key, item in value.items()}
+            value = {
+                key: _value(kind, f"{path}.{written_key(key)}", inner[1], item, None) for key, item in value.items()
+            }
     require(f"{kind} {path}", annotation, value, current)
     return value

@@ -1,4 +1,4 @@
-"""How finely the Jensen gap is looked at: the block ``jensen`` of a tier."""
+"""Levels and sample sizes with which the Jensen gap is estimated: the block ``jensen`` of a tier."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,15 +18,19 @@ class JensenSettings:
     """Levels and sizes of the estimators.
 
     Attributes:
-        levels, lowest, highest: noise levels, evenly spaced in the logarithm, in prior coordinates.
-        law_states: N of the empirical law, beside which those of N/2 and N/4 stand.
+        levels: noise levels, evenly spaced in the logarithm, in prior coordinates.
+        lowest, highest: first and last of them.
+        law_states: N of the empirical distribution, beside which those of N/2 and N/4 stand.
         states: noisy states at each level.
-        probes, directions, probed_states: of the Tweedie-Hutchinson estimator: random directions a state, fixed ones
-            before them (the widest of the law), and states.
-        draws, drawn_states, every, steps: of the Monte Carlo posteriors: draws a state, states, of which levels (every
-            so many-th), and ancestral steps.
-        visits: states that every method is followed on, to measure the gap where it calls the prior; 0: none.
-        visit_calls: network evaluations a state, beyond which a method is not followed.
+        probes: random directions per state of the Tweedie-Hutchinson estimator.
+        directions: fixed directions before them, along which the distribution is widest.
+        probed_states: states of that estimator.
+        draws: posterior draws per state of the Monte Carlo estimator.
+        drawn_states: states of that estimator.
+        every: it takes every so many-th level.
+        steps: ancestral steps of a draw.
+        visits: states on which every method is traced, to measure the gap where it calls the prior; 0: none.
+        visit_calls: network evaluations per state, beyond which a method is not traced.
         seed: of the noise.
     """
 

@@ -1,4 +1,4 @@
-"""Priors built from data: the exact one of the law that generated them, or of the states; or a trained network."""
+"""Priors built from data: the exact one of the distribution behind them, or of the states; or a trained network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -71,7 +71,9 @@ def check_prior(label: str, entry: Mapping[str, Any], pde: PDE, *, imported: boo
         power = configure(f"setting of prior {label!r}", EXACT_SETTINGS[entry["kind"]](), settings).power
         known = None if imported else pde.exact_prior()
         if entry["kind"] not in (known, "empirical"):
-            has = f"the law of its data has a {known} one" if known else "the law of its data has none"
+            has = (
+                f"the distribution of its data has a {known} one" if known else "the distribution of its data has none"
+            )
             raise UserError(
                 f"{pde.label} has no exact {entry['kind']} prior (prior {label!r}): {has}; or train a network"
             )
@@ -122,7 +124,9 @@ def build_prior(
 def _build_exact(kind: str, settings: Mapping[str, Any], dataset: Dataset) -> BuiltPrior:
     chosen = configure(f"{kind} prior setting", EXACT_SETTINGS[kind](), settings)
     if dataset.source != "generated" and kind != "empirical":
-        raise UserError(f"{dataset.label}: the law of imported states is not known exactly; train a network prior")
+        raise UserError(
+            f"{dataset.label}: the distribution of imported states is not known exactly; train a network prior"
+        )
     denoiser, codec = _BUILDERS[kind](dataset, chosen)
     return BuiltPrior(denoiser, codec, asdict(chosen))
 

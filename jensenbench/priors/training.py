@@ -33,7 +33,7 @@ class TrainingSettings(LoopSettings):
     """How a network prior is trained; the settings of its backbone stand beside these in a config.
 
     Attributes:
-        power: codec power.
+        power: of the codec.
         backbone: name of the network.
         log_sigma_mean, log_sigma_std: ln sigma of the loss is normal with these.
         augment: apply a random exact symmetry of the PDE to every state.

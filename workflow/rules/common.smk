@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
-import yaml
 from snakemake.iocontainers import Namedlist
 from snakemake.settings.types import DeploymentMethod
 
@@ -14,6 +12,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.experiment.plan import load_plan
+from jensenbench.experiment.settings import read_settings
 from jensenbench.io.files import write_text
 from jensenbench.io.layout import POSTERIORS, Layout
 from jensenbench.runtime.gpus import count_gpus
@@ -43,24 +42,10 @@ def tier_file(config: dict) -> str:
 def make_plan(config: dict) -> dict:
     """All jobs of a configuration; what is wrong with it is one line."""
     try:
-        check_schema(config)
+        read_settings(config)
         return load_plan(config)
     except (UserError, OSError) as error:
         sys.exit(f"jensenbench: {' '.join(str(error).split())}")
-
-
-def check_schema(config: dict) -> None:
-    """Hold the configuration against the schema; an unknown key comes with the nearest known one."""
-    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
-    if error is None:
-        return
-    place = ".".join(map(str, error.absolute_path)) or "configuration"
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = next(key for key in error.instance if key not in known)
-        raise UnknownName("config key" if error.instance is config else f"key of {place}", unknown, known)
-    raise UserError(f"{place}: {error.message}; see config/default.yaml")
 
 
 def hold_lock() -> None:
