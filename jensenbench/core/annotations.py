@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
-from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jensenbench.errors import UnknownName, UserError
 
@@ -54,6 +54,8 @@ def require(name: str, annotation: Any, value: Any, example: Any = None) -> None
 
 def fits(annotation: Any, value: Any) -> bool:
     """Whether a value is of the annotated type and within its limits: an int is a float, a bool is no int."""
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return isinstance(value, annotation)
     try:
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError:
@@ -63,8 +65,6 @@ def fits(annotation: Any, value: Any) -> bool:
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    if is_dataclass(annotation):
-        return TypeAdapter(InstanceOf[annotation])  # pyright: ignore[reportInvalidTypeArguments]
     return TypeAdapter(annotation, config=_STRICT)
 
 
@@ -131,8 +131,8 @@ def _meant(value: Any) -> Iterator[Any]:
             with suppress(ValueError):
                 yield number(value)
         yield {"true": True, "false": False}.get(value.lower(), value)
-        with suppress(ValueError, OverflowError):
-            yield int(float(value))
+        with suppress(ValueError):
+            yield from _meant(float(value))
     if isinstance(value, float) and value.is_integer():
         yield int(value)
     if isinstance(value, tuple) and value and all(item == value[0] for item in value):

@@ -71,9 +71,7 @@ def check_prior(label: str, entry: Mapping[str, Any], pde: PDE, *, imported: boo
         power = configure(f"setting of prior {label!r}", EXACT_SETTINGS[entry["kind"]](), settings).power
         known = None if imported else pde.exact_prior()
         if entry["kind"] not in (known, "empirical"):
-            has = (
-                f"the distribution of its data has a {known} one" if known else "the distribution of its data has none"
-            )
+            has = f"the distribution of its data has {f'a {known} one' if known else 'none'}"
             raise UserError(
                 f"{pde.label} has no exact {entry['kind']} prior (prior {label!r}): {has}; or train a network"
             )

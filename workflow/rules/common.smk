@@ -3,10 +3,13 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from snakemake.iocontainers import Namedlist
 from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
 
 sys.path.insert(0, str(workflow.basedir))
 
@@ -41,11 +44,29 @@ def tier_file(config: dict) -> str:
 
 def make_plan(config: dict) -> dict:
     """All jobs of a configuration; what is wrong with it is one line."""
+    update_config(config, nested_values(workflow.config_settings.config))
     try:
         read_settings(config)
         return load_plan(config)
     except (UserError, OSError) as error:
         sys.exit(f"jensenbench: {' '.join(str(error).split())}")
+
+
+def nested_values(given: dict) -> dict:
+    """Lists and blocks of --config with the types that YAML gives their values; Snakemake reads these as text."""
+    return {key: typed(value) for key, value in given.items() if isinstance(value, dict | list)}
+
+
+def typed(value: object) -> object:
+    """A value whose texts that are numbers, true, false or null become these."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    with suppress(yaml.YAMLError):
+        found = yaml.safe_load(value)
+        return found if found is None or isinstance(found, int | float) else value
+    return value
 
 
 def hold_lock() -> None:
