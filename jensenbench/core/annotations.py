@@ -90,14 +90,15 @@ def _noun(annotation: Any, plural: int) -> str:
             return (limit.one, limit.several)[plural]
     plain = bare(annotation)
     origin, inner = get_origin(plain), get_args(plain)
+    some = "a non-empty " if MinLen(1) in limits else "a "
     if origin is Literal:
         choices = ", ".join(map(str, inner))
         return f"one of {choices}" if len(inner) > 1 else choices
     if origin is tuple:
-        start = "a non-empty list of " if MinLen(1) in limits else ("a list of ", "lists of ")[plural]
+        start = f"{some}list of " if not plural else "lists of "
         return start + " or ".join(_noun(arm, 1) for arm in arms(inner[0]))
     if origin is Mapping or is_dataclass(plain):
-        return ("a block of settings", "blocks of settings")[plural]
+        return f"{some}block of settings" if not plural else "blocks of settings"
     return _limited(_NOUNS.get(plain, ("a value", "values"))[plural], limits)
 
 
