@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from math import pi, sqrt
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from jensenbench.core.pde import PDE, Axis, Field
 from jensenbench.errors import UserError
 
 POWERS = (0, 1, 2)
+Power = Annotated[int, Ge(POWERS[0]), Le(POWERS[-1])]
 
 
 class Codec:

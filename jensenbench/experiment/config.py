@@ -5,47 +5,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jensenbench.core.method import Method
-from jensenbench.core.settings import configure
-from jensenbench.core.tasks import Task, find_task
+from jensenbench.core.tasks import TASKS, Task, find_task
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.experiment.settings import (
+    EXACT_KINDS,
+    DataConfig,
+    PDESettings,
+    TaskSettings,
+    TierSettings,
+    TuningConfig,
+    VariantEntry,
+    read_settings,
+)
 from jensenbench.io.files import read_yaml
 from jensenbench.io.provenance import public_modules
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.plugins.registry import load_method, make_pde, method_config
-
-EXACT_KINDS = ("gaussian", "mixture", "empirical")
-PRIOR_KINDS = (*EXACT_KINDS, "network")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Data seed and number of states of each split."""
-
-    seed: int = 0
-    train: int = 2000
-    validation: int = 256
-    test: int = 16
-    reference: int = 2000
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        return {"train": self.train, "validation": self.validation, "test": self.test, "reference": self.reference}
-
-
-@dataclass(frozen=True)
-class TuningConfig:
-    """Trials of each method, PDE and task, and the validation states that each of them sees."""
-
-    trials: int = 8
-    instances: int = 8
-    draws: int = 4
-    samples: int = 256
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UserError(f"tuning: {name} = {value!r} must be a positive whole number")
+from jensenbench.priors.build import check_prior
 
 
 @dataclass(frozen=True)
@@ -58,17 +34,6 @@ class PDEEntry:
     priors: tuple[str, ...]
     tasks: tuple[Task, ...]
     source: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class VariantEntry:
-    """One variant of a method with its restrictions and overrides; empty tuples mean no restriction."""
-
-    kinds: tuple[str, ...] = ()
-    priors: tuple[str, ...] = ()
-    pdes: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,132 +95,78 @@ def read_tier(path: Path) -> Tier:
 
 def parse_tier(raw: Mapping[str, Any]) -> Tier:
     """Build a :class:`Tier` from plain values."""
-    _check_keys(raw)
-    priors = {label: _prior(label, settings) for label, settings in raw["priors"].items()}
-    default_tasks = tuple(_task(item) for item in raw["tasks"])
-    pdes = tuple(_pde(entry, priors, default_tasks) for entry in raw["pdes"])
+    settings = read_settings(raw)
+    tasks = tuple(map(_task, settings.tasks))
+    pdes = tuple(_pde(entry, settings.priors, tasks) for entry in settings.pdes)
     _refuse_duplicates([entry.label for entry in pdes])
-    data = configure("data setting", DataConfig(), raw.get("data", {}))
-    tier = Tier(
-        name=raw["tier"],
-        publish=raw.get("publish", False),
-        seeds=tuple(raw.get("seeds", [0])),
-        device=raw.get("device", "cpu"),
-        threads=raw.get("threads", 1),
-        data=data,
-        instances=_positive(raw, "instances", 4),
-        draws=_positive(raw, "draws", 4),
-        samples=_positive(raw, "samples", 512),
-        batch=_positive(raw, "batch", 128),
-        budget=float(raw.get("budget", 1e9)),
-        priors=priors,
+    return Tier(
+        name=settings.tier,
+        publish=settings.publish,
+        seeds=settings.seeds,
+        device=settings.device,
+        threads=settings.threads,
+        data=settings.data,
+        instances=settings.instances,
+        draws=settings.draws,
+        samples=settings.samples,
+        batch=settings.batch,
+        budget=float(settings.budget),
+        priors=settings.priors,
         pdes=pdes,
-        methods=_methods(raw["methods"], priors, extra=raw.get("extra_methods", False)),
-        tuning=configure("tuning setting", TuningConfig(), raw.get("tuning", {})),
-        jensen=configure("jensen setting", JensenSettings(), raw["jensen"]) if "jensen" in raw else None,
+        methods=_methods(settings),
+        tuning=settings.tuning,
+        jensen=settings.jensen,
     )
-    if tier.instances > data.test:
-        raise UserError(f"instances = {tier.instances} needs as many test states, data.test is {data.test}")
-    if tier.tuning.instances > data.validation:
-        raise UserError(
-            f"tuning: instances = {tier.tuning.instances} needs as many validation states, data.validation is "
-            f"{data.validation}"
-        )
-    if tier.jensen:
-        _require_states(tier.jensen, data)
-    return tier
 
 
-def _require_states(jensen: JensenSettings, data: DataConfig) -> None:
-    """Refuse curves of more states than the tier generates."""
-    for key, split in (("law_states", "train"), ("states", "validation"), ("visits", "validation")):
-        wanted, there = getattr(jensen, key), data.sizes[split]
-        if wanted > there:
-            raise UserError(f"jensen: {key} = {wanted} needs as many {split} states, data.{split} is {there}")
+def _task(item: str | TaskSettings) -> Task:
+    return find_task(item) if isinstance(item, str) else find_task(item.task, noise_std=float(item.noise_std))
 
 
-_REQUIRED = ("tier", "priors", "pdes", "tasks", "methods")
-_OPTIONAL = (
-    "publish", "seeds", "device", "threads", "data", "instances", "draws", "samples", "batch", "budget",
-    "extra_methods", "tuning", "jensen",
-)  # fmt: skip
-
-
-def _check_keys(raw: Mapping[str, Any]) -> None:
-    for key in raw:
-        if key not in (*_REQUIRED, *_OPTIONAL):
-            raise UnknownName("config key", key, (*_REQUIRED, *_OPTIONAL))
-    for key in _REQUIRED:
-        if key not in raw:
-            raise UserError(f"the configuration lacks {key!r}; see config/default.yaml")
-    if raw.get("device", "cpu") not in ("cpu", "cuda"):
-        raise UnknownName("device", raw["device"], ("cpu", "cuda"))
-
-
-def _positive(raw: Mapping[str, Any], key: str, default: int) -> int:
-    value = raw.get(key, default)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{key} = {value!r} must be a positive whole number")
-    return value
-
-
-def _prior(label: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    if settings.get("kind") not in PRIOR_KINDS:
-        raise UnknownName(f"kind of prior {label!r}", settings.get("kind"), PRIOR_KINDS)
-    return settings
-
-
-def _task(item: str | Mapping[str, Any]) -> Task:
-    if isinstance(item, str):
-        return find_task(item)
-    for key in item:
-        if key not in ("task", "noise_std"):
-            raise UnknownName("task setting", key, ("task", "noise_std"))
-    return find_task(item["task"], noise_std=float(item.get("noise_std", 0)))
-
-
-def _pde(raw: Mapping[str, Any], priors: Mapping[str, Any], tasks: tuple[Task, ...]) -> PDEEntry:
-    known = ("pde", "settings", "label", "priors", "tasks", "import")
-    for key in raw:
-        if key not in known:
-            raise UnknownName("PDE setting", key, known)
-    for prior in raw["priors"]:
+def _pde(settings: PDESettings, priors: Mapping[str, Any], tasks: tuple[Task, ...]) -> PDEEntry:
+    for prior in settings.priors:
         if prior not in priors:
             raise UnknownName("prior", prior, priors)
-    settings = raw.get("settings", {})
-    pde = make_pde(raw["pde"], settings)
-    tasks = tuple(_task(item) for item in raw["tasks"]) if "tasks" in raw else tasks
+    pde = make_pde(settings.pde, settings.settings)
+    tasks = tasks if settings.tasks is None else tuple(map(_task, settings.tasks))
     for task in tasks:
         reason = task.unsupported(pde)
         if reason:
             raise UserError(f"{pde.label} has no task {task.name!r}: {reason}; list its own `tasks:` beside the PDE")
+    for prior in settings.priors:
+        check_prior(prior, priors[prior], pde, imported=settings.import_ is not None)
     return PDEEntry(
-        name=raw["pde"],
-        settings=settings,
-        label=raw.get("label") or pde.label,
-        priors=tuple(raw["priors"]),
+        name=settings.pde,
+        settings=settings.settings,
+        label=settings.label or pde.label,
+        priors=settings.priors,
         tasks=tasks,
-        source=raw.get("import", {}),
+        source=asdict(settings.import_) if settings.import_ else {},
     )
 
 
-def _methods(raw: Mapping[str, Any], priors: Mapping[str, Any], *, extra: bool) -> dict[str, dict[str, VariantEntry]]:
-    chosen = dict(raw)
-    if extra:
+def _methods(settings: TierSettings) -> dict[str, dict[str, VariantEntry]]:
+    chosen = dict(settings.methods)
+    if settings.extra_methods:
         for name in public_modules("methods"):
-            chosen.setdefault(name, {next(iter(load_method(name).variants)): {}})
-    return {method: _variants(load_method(method), variants, priors) for method, variants in chosen.items()}
+            chosen.setdefault(name, {next(iter(load_method(name).variants)): None})
+    return {
+        method: {variant: _variant(method, variant, entry, settings.priors) for variant, entry in variants.items()}
+        for method, variants in chosen.items()
+    }
 
 
-def _variants(method: type[Method], raw: Mapping[str, Any], priors: Mapping[str, Any]) -> dict[str, VariantEntry]:
-    entries = {}
-    for variant, options in raw.items():
-        method_config(method, variant, (options or {}).get("config", {}))
-        entries[variant] = entry = configure(f"option of {method.name}/{variant}", VariantEntry(), options or {})
-        for prior in entry.priors:
-            if prior not in priors:
-                raise UnknownName(f"prior of {method.name}/{variant}", prior, priors)
-    return entries
+def _variant(method: str, variant: str, entry: VariantEntry | None, priors: Mapping[str, Any]) -> VariantEntry:
+    """The entry of a variant, whose names and overrides exist."""
+    entry = entry or VariantEntry()
+    method_config(load_method(method), variant, entry.config)
+    known = {"prior": (entry.priors, priors), "PDE": (entry.pdes, public_modules("pdes"))}
+    known["task"] = (tuple(task.split("_noise")[0] for task in entry.tasks), TASKS)
+    for kind, (names, existing) in known.items():
+        for name in names:
+            if name not in existing:
+                raise UnknownName(f"{kind} of {method}/{variant}", name, existing)
+    return entry
 
 
 def _refuse_duplicates(labels: list[str]) -> None:

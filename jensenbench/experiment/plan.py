@@ -6,9 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jensenbench.core.settings import configure
-from jensenbench.errors import UserError
-from jensenbench.experiment.config import EXACT_KINDS, PDEEntry, Tier
+from jensenbench.experiment.config import EXACT_KINDS, Tier
 from jensenbench.experiment.digests import stage_digest
 from jensenbench.experiment.expand import Jobs, expand, learns_denoiser, pairs_job
 from jensenbench.experiment.jobs import (
@@ -24,9 +22,6 @@ from jensenbench.experiment.jobs import (
 )
 from jensenbench.io.layout import Layout
 from jensenbench.io.provenance import digest_file, digest_sources
-from jensenbench.plugins.registry import make_pde
-from jensenbench.priors.build import EXACT_SETTINGS
-from jensenbench.priors.training import parse_settings
 
 SHARED = {
     "collect": "stages.collect",
@@ -52,13 +47,7 @@ Entry = dict[str, Any]
 
 
 def make_plan(tier: Tier, config_file: Path) -> dict[str, Any]:
-    """All jobs of a tier by stage and key, as plain values.
-
-    Raises UserError where a prior cannot be built for a PDE, before anything runs.
-    """
-    for entry in tier.pdes:
-        for prior in entry.priors:
-            check_prior(tier, entry, prior)
+    """All jobs of a tier by stage and key, as plain values."""
     jobs = expand(tier)
     planner = Planner(tier, jobs)
     return {
@@ -83,20 +72,6 @@ def make_plan(tier: Tier, config_file: Path) -> dict[str, Any]:
         "checks": check_entries(tier),
         "code": {name: digest_sources([f"jensenbench.{module}"]) for name, module in SHARED.items()},
     }
-
-
-def check_prior(tier: Tier, entry: PDEEntry, prior: str) -> None:
-    """Refuse a prior that cannot be built for a PDE."""
-    settings = tier.prior_settings(prior)
-    kind = settings.pop("kind")
-    if kind == "network":
-        parse_settings(settings)
-        return
-    configure(f"setting of prior {prior!r}", EXACT_SETTINGS[kind](), settings)
-    law = None if entry.source else make_pde(entry.name, entry.settings).exact_prior()
-    if kind not in (law, "empirical"):
-        known = f"the law of its data has a {law} one" if law else "the law of its data has none"
-        raise UserError(f"{entry.label} has no exact {kind} prior (prior {prior!r}): {known}; or train a network")
 
 
 def check_entries(tier: Tier) -> dict[str, Entry]:

@@ -1,13 +1,15 @@
-"""Priors built from data: exact (Gaussian, mixture, empirical) or a trained network."""
+"""Priors built from data: the exact one of the distribution behind them, or of the states; or a trained network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 
-from jensenbench.core.codec import Codec
+from jensenbench.core.codec import Codec, Power
+from jensenbench.core.pde import PDE
 from jensenbench.core.settings import configure
 from jensenbench.data.dataset import Dataset
 from jensenbench.errors import UnknownName, UserError
@@ -15,31 +17,65 @@ from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.io import BuiltPrior
 from jensenbench.priors.mixture import MixturePrior
-from jensenbench.priors.training import Quality, Trainer, TrainingData, parse_settings
+from jensenbench.priors.training import Quality, Trainer, TrainingData, check_network, parse_settings
 
 
 @dataclass(frozen=True)
 class GaussianSettings:
-    """Settings of an exact Gaussian prior: the codec's power."""
+    """The exact prior of a Gaussian distribution that an affine PDE maps.
 
-    power: int = 1
+    Attributes:
+        power: of the codec.
+    """
+
+    power: Power = 1
 
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """Settings of an exact mixture prior: the codec's power, which must be 0 so that components stay isotropic."""
+    """The exact prior of a Gaussian mixture.
 
-    power: int = 0
+    Attributes:
+        power: of the codec; 0 keeps the components isotropic.
+    """
+
+    power: Annotated[int, Ge(0), Le(0)] = 0
 
 
 @dataclass(frozen=True)
 class EmpiricalSettings:
-    """Settings of the exact prior of the training states themselves: the codec's power."""
+    """The exact prior of the training states themselves.
 
-    power: int = 1
+    Attributes:
+        power: of the codec.
+    """
+
+    power: Power = 1
 
 
 EXACT_SETTINGS = {"gaussian": GaussianSettings, "mixture": MixtureSettings, "empirical": EmpiricalSettings}
+
+
+def check_prior(label: str, entry: Mapping[str, Any], pde: PDE, *, imported: bool = False) -> None:
+    """Refuse an entry of the config with which no prior of a PDE can be built; builds no weights.
+
+    Args:
+        label: of the prior.
+        entry: its settings, ``kind`` among them.
+        imported: the PDE's data come from a file, so that their distribution is not known.
+    """
+    settings = {key: value for key, value in entry.items() if key != "kind"}
+    if entry["kind"] == "network":
+        power = check_network(label, settings, pde)
+    else:
+        power = configure(f"setting of prior {label!r}", EXACT_SETTINGS[entry["kind"]](), settings).power
+        known = None if imported else pde.exact_prior()
+        if entry["kind"] not in (known, "empirical"):
+            has = f"the distribution of its data has {f'a {known} one' if known else 'none'}"
+            raise UserError(
+                f"{pde.label} has no exact {entry['kind']} prior (prior {label!r}): {has}; or train a network"
+            )
+    Codec(pde, shift=[0.0] * pde.shape[0], scale=[1.0] * pde.shape[0], power=power)
 
 
 def build_prior(

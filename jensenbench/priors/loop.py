@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from jensenbench.core.annotations import Count, NonNegative, Positive, Share
+from jensenbench.core.settings import check_settings
 from jensenbench.errors import TrainingDiverged, UserError
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, replacing, write_text
@@ -42,28 +44,17 @@ class LoopSettings:
         checks: evenly spaced points at which the log gets a row.
     """
 
-    steps: int = 1000
-    batch: int = 32
-    lr: float = 2e-3
-    flat: float = 0.3
-    weight_decay: float = 0.01
-    ema: float = 0.02
-    clip: float = 1.0
-    checks: int = 10
+    steps: Count = 1000
+    batch: Count = 32
+    lr: Positive = 2e-3
+    flat: Share = 0.3
+    weight_decay: NonNegative = 0.01
+    ema: Share = 0.02
+    clip: Positive = 1.0
+    checks: Count = 10
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "checks"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} = {value!r} must be a positive whole number")
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} = {getattr(self, name)!r} must be positive")
-        for name in ("flat", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} = {getattr(self, name)!r} must be a share of the steps, from 0 to 1")
-        if not self.weight_decay >= 0:
-            raise UserError(f"weight_decay = {self.weight_decay!r} must not be negative")
+        check_settings(self)
 
     @property
     def betas(self) -> tuple[float, float]:

@@ -6,16 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from jensenbench.core.annotations import Count
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.noise import KeyedNoise
+from jensenbench.core.settings import check_settings
 from jensenbench.diffusion.samplers import FlowRule, ode_euler, ode_heun
 from jensenbench.diffusion.schedules import probability_flow
-from jensenbench.errors import Diverged, UnknownName, UserError
+from jensenbench.errors import Diverged, UserError
 from jensenbench.io.files import canonical_json, write_text
 from jensenbench.io.provenance import digest_text
 from jensenbench.io.tensorfile import read_tensors, write_tensors
@@ -39,20 +42,15 @@ class PairSettings:
         batch: pairs per network call.
     """
 
-    count: int = 2048
-    rounds: int = 1
+    count: Count = 2048
+    rounds: Count = 1
     schedule: str = "edm"
-    rule: str = "heun"
-    steps: int = 14
-    batch: int = 128
+    rule: Literal["euler", "heun"] = "heun"
+    steps: Annotated[int, Ge(2)] = 14
+    batch: Count = 128
 
     def __post_init__(self) -> None:
-        if min(self.count, self.rounds, self.batch) < 1:
-            raise UserError(
-                f"pairs: count = {self.count}, rounds = {self.rounds}, batch = {self.batch} must be positive"
-            )
-        if self.rule not in RULES:
-            raise UnknownName("rule of pairs", self.rule, RULES)
+        check_settings(self, "pairs:")
         probability_flow(self.schedule, self.steps)
 
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from jensenbench.core.codec import Codec
+from jensenbench.core.annotations import Count, Natural, NonNegative, Positive
+from jensenbench.core.codec import Codec, Power
 from jensenbench.core.denoiser import Denoiser
 from jensenbench.core.pde import PDE
 from jensenbench.core.settings import configure
@@ -32,43 +33,55 @@ class TrainingSettings(LoopSettings):
     """How a network prior is trained; the settings of its backbone stand beside these in a config.
 
     Attributes:
-        power: codec power.
+        power: of the codec.
         backbone: name of the network.
         log_sigma_mean, log_sigma_std: ln sigma of the loss is normal with these.
         augment: apply a random exact symmetry of the PDE to every state.
-        autocast: ``auto``, ``float32`` or ``bfloat16``.
+        autocast: ``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where the device is made for it.
         quality: states that the averaged prior draws at every check to be measured by; 0 for none.
-        processes: that share every batch, each on a GPU of its own or with the tier's threads on the CPU.
+        processes: that share every batch, each on a GPU of its own or with the tier's threads on the CPU; a divisor of
+            the batch.
     """
 
-    power: int = 1
+    power: Power = 1
     backbone: str = "unet"
-    steps: int = 3000
-    lr: float = 4e-3
+    steps: Count = 3000
+    lr: Positive = 4e-3
     log_sigma_mean: float = -0.4
-    log_sigma_std: float = 1.6
+    log_sigma_std: NonNegative = 1.6
     augment: bool = True
-    autocast: str = "auto"
-    quality: int = 0
-    processes: int = 1
+    autocast: Literal["auto", "float32", "bfloat16"] = "auto"
+    quality: Natural = 0
+    processes: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.processes, int) or self.processes < 1 or self.batch % self.processes:
-            raise UserError(f"batch = {self.batch} does not divide among processes = {self.processes!r}")
+        if self.batch % self.processes:
+            raise UserError(f"batch = {self.batch} does not divide among processes = {self.processes}")
 
 
-def parse_settings(settings: Mapping[str, Any]) -> tuple[TrainingSettings, Any]:
+def check_network(label: str, settings: Mapping[str, Any], pde: PDE) -> int:
+    """Refuse settings with which no network of a PDE's states can be built; returns the power of the codec.
+
+    Args:
+        label: of the prior.
+        settings: entry of the config without ``kind``.
+    """
+    training, backbone = parse_settings(settings, kind=f"setting of prior {label!r}")
+    backbone.check_grid(pde.shape[1:])
+    return training.power
+
+
+def parse_settings(settings: Mapping[str, Any], kind: str = "network prior setting") -> tuple[TrainingSettings, Any]:
     """Training settings and the backbone's, from one mapping of a config; unknown names are refused."""
     own = {f.name for f in fields(TrainingSettings)}
-    backbone = find_backbone(settings.get("backbone", TrainingSettings.backbone)).settings
+    training = configure(kind, TrainingSettings(), {k: v for k, v in settings.items() if k in own})
+    backbone = find_backbone(training.backbone).settings
     known = own | {f.name for f in fields(backbone)}
     for key in settings:
         if key not in known:
-            raise UnknownName("network prior setting", key, known)
-    training = configure("network prior setting", TrainingSettings(), {k: v for k, v in settings.items() if k in own})
-    rest = {k: v for k, v in settings.items() if k not in own}
-    return training, configure(f"{training.backbone} setting", backbone, rest)
+            raise UnknownName(kind, key, known)
+    return training, configure(kind, backbone, {k: v for k, v in settings.items() if k not in own})
 
 
 @dataclass(frozen=True)

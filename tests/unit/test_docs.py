@@ -5,9 +5,12 @@ import re
 import pytest
 
 from jensenbench.cli import _parser
+from jensenbench.core.settings import keys
 from jensenbench.core.tasks import TASKS
 from jensenbench.evaluation.metrics import METRICS, SERVICES
 from jensenbench.experiment import config
+from jensenbench.experiment.schema import fill_tables
+from jensenbench.experiment.settings import TierSettings
 from jensenbench.io.provenance import ROOT, public_modules
 from jensenbench.io.schema import RUN_COLUMNS, RUN_KEYS
 from jensenbench.plugins import registry
@@ -85,7 +88,11 @@ def test_plug_ins_tasks_metrics_and_columns_are_described():
 
 
 def test_every_key_of_a_tier_is_described():
-    assert not named("design.md", [*config._REQUIRED, *config._OPTIONAL])
+    assert not named("design.md", list(keys(TierSettings)))
+
+
+def test_tables_of_settings_are_what_the_declarations_say():
+    assert fill_tables(DOCS["design.md"]) == DOCS["design.md"], "run python -m jensenbench schema"
 
 
 def test_readme_has_room_for_the_times():

@@ -101,8 +101,13 @@ def test_a_whole_configuration_of_ones_own(shared_checkout, tmp_path):
     [
         ("tier=mikro", "unknown tier 'mikro'; did you mean 'micro'?"),
         ("instancs=3", "unknown config key 'instancs'; did you mean 'instances'?"),
-        ("data={tran: 3}", "unknown key of data 'tran'; did you mean 'train'?"),
-        ("draws=many", "draws: 'many' is not of type 'integer'"),
+        ("data={tran: 3}", "unknown config key 'data.tran'; did you mean 'data.train'?"),
+        ("draws=many", "config key draws = 'many': expected a positive whole number, for instance 4"),
+        ("budget=[1e4]", "config key budget = ['1e4']: expected a positive number; write 10000.0"),
+        (
+            "pdes=[{pde: poisson, settings: {n: 8.5}, priors: [gaussian-p1]}]",
+            "poisson setting n = 8.5: expected a whole number, for instance 32",
+        ),
         ("methods={edn: {heun: {}}}", "unknown method 'edn'; did you mean 'edm'?"),
         ("pdes=[{pde: poison, priors: [gaussian-p1]}]", "unknown PDE 'poison'; did you mean 'poisson'?"),
         ("tasks=[forwards]", "did you mean 'forward'?"),

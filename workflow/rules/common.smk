@@ -3,17 +3,19 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import jsonschema
 import yaml
 from snakemake.iocontainers import Namedlist
 from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
 
 sys.path.insert(0, str(workflow.basedir))
 
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.experiment.plan_file import load_plan
+from jensenbench.experiment.settings import read_settings
 from jensenbench.io.files import write_record, write_text
 from jensenbench.io.layout import POSTERIORS, Layout
 from jensenbench.runtime.gpus import count_gpus
@@ -46,25 +48,29 @@ def tier_file(config: dict) -> str:
 
 def make_plan(config: dict) -> dict:
     """All jobs of a configuration; what is wrong with it is one line."""
+    update_config(config, nested_values(workflow.config_settings.config))
     try:
-        check_schema(config)
+        read_settings(config)
         return load_plan(config)
     except (UserError, OSError) as error:
         sys.exit(f"jensenbench: {' '.join(str(error).split())}")
 
 
-def check_schema(config: dict) -> None:
-    """Hold the configuration against the schema; an unknown key comes with the nearest known one."""
-    schema = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
-    if error is None:
-        return
-    place = ".".join(map(str, error.absolute_path)) or "configuration"
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = next(key for key in error.instance if key not in known)
-        raise UnknownName("config key" if error.instance is config else f"key of {place}", unknown, known)
-    raise UserError(f"{place}: {error.message}; see config/default.yaml")
+def nested_values(given: dict) -> dict:
+    """Lists and blocks of --config with the types that YAML gives their values; Snakemake reads these as text."""
+    return {key: typed(value) for key, value in given.items() if isinstance(value, dict | list)}
+
+
+def typed(value: object) -> object:
+    """A value whose texts that are numbers, true, false or null become these."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    with suppress(yaml.YAMLError):
+        found = yaml.safe_load(value)
+        return found if found is None or isinstance(found, int | float) else value
+    return value
 
 
 def hold_lock() -> None:

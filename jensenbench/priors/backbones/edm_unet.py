@@ -4,22 +4,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Lt, MinLen, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.priors.backbones.layers import require, require_axes
+from jensenbench.core.annotations import Count, Natural
+from jensenbench.priors.backbones.layers import BackboneSettings
 
 NEAR_ZERO = 1e-5  # initial gain of layers that end a branch: small, but no gradient is zero at the start
 
 
 @dataclass(frozen=True)
-class EDMUNetSettings:
+class EDMUNetSettings(BackboneSettings):
     """The network called DDPM++ in Song et al. (2021), with the hyperparameters of Karras et al. (2022), table 7.
 
     Attributes:
-        width: channels of the stem; a multiple of 4.
+        width: channels of the stem.
         multipliers: channels of each level over ``width``; each level halves the grid.
         blocks: residual blocks per level on the way down, one more on the way up.
         attention: grid sizes whose levels attend; the middle always does.
@@ -27,12 +30,15 @@ class EDMUNetSettings:
         labels: entries of an optional second label (non-leaking augmentation; 0: none).
     """
 
-    width: int = 128
-    multipliers: tuple[int, ...] = (2, 2, 2)
-    blocks: int = 4
-    attention: tuple[int, ...] = (16,)
-    dropout: float = 0.13
-    labels: int = 9
+    name: ClassVar = "edm_unet"
+    axes: ClassVar = (2,)
+
+    width: Annotated[int, Ge(4), MultipleOf(4)] = 128
+    multipliers: Annotated[tuple[Count, ...], MinLen(1)] = (2, 2, 2)
+    blocks: Count = 4
+    attention: tuple[Count, ...] = (16,)
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.13
+    labels: Natural = 9
 
 
 class EDMUNet(nn.Module):
@@ -48,12 +54,8 @@ class EDMUNet(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: EDMUNetSettings):
         super().__init__()
-        require_axes("edm_unet", shape, (2,))
+        settings.check_grid(shape)
         levels, width = len(settings.multipliers), settings.width
-        fits = width >= 4 and width % 4 == 0 and levels >= 1 and min(settings.multipliers, default=0) >= 1
-        require("edm_unet", settings, fits, "width in multiples of 4 and positive multipliers")
-        fits = settings.blocks >= 1 and 0 <= settings.dropout < 1 and settings.labels >= 0
-        require("edm_unet", settings, fits, "blocks >= 1, 0 <= dropout < 1, labels >= 0")
         self._padding = tuple(-n % 2 ** (levels - 1) for n in shape)
         size = max(n + more for n, more in zip(shape, self._padding, strict=True))
         self.embed = PositionalEmbedding(width, settings.labels)

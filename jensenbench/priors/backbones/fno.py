@@ -3,34 +3,50 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count
+from jensenbench.errors import UserError
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    BackboneSettings,
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     coordinates,
-    require,
-    require_axes,
     with_coordinates,
     zero_init,
 )
 
 
 @dataclass(frozen=True)
-class FNOSettings:
-    """Width and number of Fourier layers, frequencies kept per axis (of each sign), size of the noise embedding.
+class FNOSettings(BackboneSettings):
+    """Fourier neural operator.
 
-    A grid of fewer than 2 ``modes`` points keeps what it resolves.
+    Attributes:
+        width: channels of the layers.
+        layers: Fourier layers.
+        modes: frequencies that are kept per axis, of each sign; an axis of fewer than 2 ``modes`` points keeps what it
+            resolves.
+        embedding: size of the noise embedding.
     """
 
-    width: int = 32
-    layers: int = 4
-    modes: int = 12
-    embedding: int = 128
+    name: ClassVar = "fno"
+    axes: ClassVar = (1, 2, 3)
+
+    width: Count = 32
+    layers: Count = 4
+    modes: Count = 12
+    embedding: EmbeddingSize = 128
+
+    def check_grid(self, shape: Sequence[int]) -> None:
+        super().check_grid(shape)
+        if min(shape) < 2:
+            raise UserError(f"backbone 'fno' needs axes of 2 points or more, the grid is {tuple(shape)}")
 
 
 class FNO(nn.Module):
@@ -49,10 +65,7 @@ class FNO(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: FNOSettings):
         super().__init__()
-        require_axes("fno", shape, (1, 2, 3))
-        fits = min(settings.width, settings.layers, settings.modes) >= 1 and settings.embedding >= 8
-        require("fno", settings, fits, "width >= 1, layers >= 1, modes >= 1, embedding >= 8")
-        require("fno", settings, min(shape) >= 2, f"axes of 2 points or more, got {tuple(shape)}")
+        settings.check_grid(shape)
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
         self.register_buffer("coordinates", coordinates(shape), persistent=False)
         self.embed = NoiseEmbedding(size)

@@ -1,16 +1,37 @@
-"""Shared layers of backbones: noise embedding, FiLM, coordinate channels, checks of settings."""
+"""Parts that the backbones share: noise embedding, modulation, positions, base of the settings."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import log
-from typing import Any
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from jensenbench.core.settings import check_settings
 from jensenbench.errors import UserError
 
 Convolution = Callable[..., nn.Module]
+EmbeddingSize = Annotated[int, Ge(8)]
 CONVOLUTIONS: tuple[Convolution, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # by number of grid axes, less one
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Settings of a backbone; ``axes``: numbers of grid axes that it takes, empty for any."""
+
+    name: ClassVar[str]
+    axes: ClassVar[tuple[int, ...]] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self, f"backbone {self.name!r}:")
+
+    def check_grid(self, shape: Sequence[int]) -> None:
+        """Refuse grids that the network is not for."""
+        if self.axes and len(shape) not in self.axes:
+            needed = "two grid axes" if self.axes == (2,) else "one to three grid axes"
+            raise UserError(f"backbone {self.name!r} needs {needed}, the state has {len(shape)}")
 
 
 class NoiseEmbedding(nn.Module):
@@ -57,16 +78,3 @@ def coordinates(shape: Sequence[int]) -> Tensor:
 def with_coordinates(x: Tensor, where: Tensor) -> Tensor:
     """States (b, C, *grid) and their coordinates side by side."""
     return torch.cat([x, where.to(x).expand(len(x), *where.shape[1:])], 1)
-
-
-def require(name: str, settings: Any, met: bool, needs: str) -> None:
-    """Refuse a backbone's settings unless ``met``."""
-    if not met:
-        raise UserError(f"backbone {name!r}: {settings} needs {needs}")
-
-
-def require_axes(name: str, shape: Sequence[int], counts: Sequence[int]) -> None:
-    """Refuse grids with another number of axes than ``counts``."""
-    if len(shape) not in counts:
-        words = {(2,): "two grid axes", (1, 2, 3): "one to three grid axes"}[tuple(counts)]
-        raise UserError(f"backbone {name!r} needs {words}, the state has {len(shape)}")

@@ -3,20 +3,30 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensenbench.priors.backbones.layers import FiLM, NoiseEmbedding, require, zero_init
+from jensenbench.core.annotations import Count
+from jensenbench.priors.backbones.layers import BackboneSettings, EmbeddingSize, FiLM, NoiseEmbedding, zero_init
 
 
 @dataclass(frozen=True)
-class MLPSettings:
-    """Width and number of residual blocks, size of the noise embedding."""
+class MLPSettings(BackboneSettings):
+    """Residual perceptron on flattened states.
 
-    width: int = 256
-    blocks: int = 3
-    embedding: int = 64
+    Attributes:
+        width: of the layers.
+        blocks: residual blocks.
+        embedding: size of the noise embedding.
+    """
+
+    name: ClassVar = "mlp"
+
+    width: Count = 256
+    blocks: Count = 3
+    embedding: EmbeddingSize = 64
 
 
 class MLP(nn.Module):
@@ -28,8 +38,6 @@ class MLP(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: MLPSettings):
         super().__init__()
-        fits = min(settings.width, settings.blocks) >= 1 and settings.embedding >= 8
-        require("mlp", settings, fits, "width >= 1, blocks >= 1, embedding >= 8")
         entries, width, size = channels * math.prod(shape), settings.width, settings.embedding
         self.embed = NoiseEmbedding(size)
         self.enter = nn.Linear(entries, width)

@@ -3,38 +3,56 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count, Natural
+from jensenbench.errors import UserError
 from jensenbench.priors.backbones.layers import (
     CONVOLUTIONS,
+    BackboneSettings,
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     coordinates,
-    require,
-    require_axes,
     with_coordinates,
     zero_init,
 )
 
 
 @dataclass(frozen=True)
-class SpectralSettings:
-    """Width and number of layers, basis functions per axis, periodic axes, size of the noise embedding.
+class SpectralSettings(BackboneSettings):
+    """Low modes by dense matrices beside convolutions of 3 points.
 
     Attributes:
-        modes: even; an axis of fewer points keeps what it resolves.
+        width: channels of the layers.
+        layers: residual layers.
+        modes: basis functions per axis; an axis of fewer points keeps what it resolves.
         periodic: numbers of the periodic axes, counted from 0: Fourier modes and cyclic convolutions there, cosine
             modes and zero padding on the others.
+        embedding: size of the noise embedding.
     """
 
-    width: int = 32
-    layers: int = 4
-    modes: int = 16
-    periodic: tuple[int, ...] = ()
-    embedding: int = 128
+    name: ClassVar = "spectral"
+    axes: ClassVar = (1, 2, 3)
+
+    width: Count = 32
+    layers: Count = 4
+    modes: Annotated[int, Ge(2), MultipleOf(2)] = 16
+    periodic: tuple[Natural, ...] = ()
+    embedding: EmbeddingSize = 128
+
+    def check_grid(self, shape: Sequence[int]) -> None:
+        super().check_grid(shape)
+        if not set(self.periodic) <= set(range(len(shape))):
+            raise UserError(
+                f"backbone 'spectral': periodic = {list(self.periodic)} needs periodic axes among "
+                f"{list(range(len(shape)))}"
+            )
 
 
 class SpectralNetwork(nn.Module):
@@ -52,12 +70,7 @@ class SpectralNetwork(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: SpectralSettings):
         super().__init__()
-        require_axes("spectral", shape, (1, 2, 3))
-        fits = min(settings.width, settings.layers) >= 1 and settings.embedding >= 8
-        require("spectral", settings, fits, "width >= 1, layers >= 1, embedding >= 8")
-        require("spectral", settings, settings.modes >= 2 and settings.modes % 2 == 0, "an even number of modes")
-        known = set(settings.periodic) <= set(range(len(shape)))
-        require("spectral", settings, known, f"periodic axes among {list(range(len(shape)))}")
+        settings.check_grid(shape)
         width, size, pointwise = settings.width, settings.embedding, CONVOLUTIONS[len(shape) - 1]
         where = coordinates(shape)[:, [axis for axis in range(len(shape)) if axis not in settings.periodic]]
         self.register_buffer("coordinates", where, persistent=False)

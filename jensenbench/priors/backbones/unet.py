@@ -2,29 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jensenbench.core.annotations import Count
 from jensenbench.priors.backbones.layers import (
+    BackboneSettings,
+    EmbeddingSize,
     FiLM,
     NoiseEmbedding,
     coordinates,
-    require,
-    require_axes,
     with_coordinates,
     zero_init,
 )
 
 
 @dataclass(frozen=True)
-class UNetSettings:
-    """Width of the first level; ``blocks`` residual blocks per level; size of the noise embedding."""
+class UNetSettings(BackboneSettings):
+    """Two-level U-Net on blocks of 2 x 2 points between pixelwise networks.
 
-    width: int = 64
-    blocks: int = 1
-    embedding: int = 128
+    Attributes:
+        width: channels of the first level.
+        blocks: residual blocks per level.
+        embedding: size of the noise embedding.
+    """
+
+    name: ClassVar = "unet"
+    axes: ClassVar = (2,)
+
+    width: Annotated[int, Ge(8), MultipleOf(8)] = 64
+    blocks: Count = 1
+    embedding: EmbeddingSize = 128
 
 
 class UNet(nn.Module):
@@ -46,9 +58,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, shape: Sequence[int], settings: UNetSettings):
         super().__init__()
-        require_axes("unet", shape, (2,))
-        fits = settings.width >= 8 and settings.width % 8 == 0 and settings.blocks >= 1 and settings.embedding >= 8
-        require("unet", settings, fits, "width in multiples of 8, blocks >= 1, embedding >= 8")
+        settings.check_grid(shape)
         width, pixel, size = settings.width, settings.width // 4, settings.embedding
         self._padding = tuple(-n % 4 for n in shape)
         self.register_buffer("coordinates", coordinates(shape), persistent=False)

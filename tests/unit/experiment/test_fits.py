@@ -144,7 +144,7 @@ def test_nested_settings_merge_and_name_another_fit(learning):
     changed = configure("learner setting", Settings(), {"fit": {"pairs": {"count": 9}}})
     assert changed.fit == Learning(pairs=replace(PAIRS, count=9))
     assert digest(changed.fit) != digest(Settings().fit)
-    with pytest.raises(UserError, match="did you mean 'count'"):
+    with pytest.raises(UserError, match=r"did you mean 'fit\.pairs\.count'"):
         configure("learner setting", Settings(), {"fit": {"pairs": {"cuont": 9}}})
 
 

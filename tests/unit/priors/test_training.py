@@ -76,8 +76,8 @@ def micro_backbone(name: str) -> dict[str, object]:
     settings = BACKBONES[name].settings
     for field in dataclasses.fields(settings):
         while isinstance(value := getattr(settings, field.name), int) and value > 1:
-            smaller = dataclasses.replace(settings, **{field.name: value // 2})
             try:
+                smaller = dataclasses.replace(settings, **{field.name: value // 2})
                 build_backbone(name, *PDE_8.shape[:1], PDE_8.shape[1:], smaller)
             except UserError:
                 break

@@ -22,10 +22,10 @@ LABEL, TASK = "darcy-lognormal-6", "reconstruction_30_noise0.2"
 TINY = ChainSettings("informed", chains=4, warmup=16, steps=24, snapshots=2)
 RAW = {
     "tier": "t",
-    "priors": {},
-    "pdes": [{"pde": "darcy", "settings": {"n": 6, "law": "lognormal"}, "priors": []}],
+    "priors": {"network": {"kind": "network"}},
+    "pdes": [{"pde": "darcy", "settings": {"n": 6, "law": "lognormal"}, "priors": ["network"]}],
     "tasks": ["unconditional", "forward", {"task": "reconstruction_30", "noise_std": 0.2}],
-    "methods": {},
+    "methods": {"edm": {"heun": {}}},
     "instances": 2,
 }
 
