@@ -18,7 +18,7 @@ from jensenbench.errors import UserError
 from jensenbench.evaluation.accuracy import LEVELS, TABLED, coverage_name
 from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.io.files import write_hdf5
-from jensenbench.io.tables import read_csv, write_csv
+from jensenbench.io.tables import Tables, read_csv, read_tables, write_csv
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.build import build_prior
 from jensenbench.priors.gaussian import GaussianPrior
@@ -70,10 +70,10 @@ class Bench:
 
     def exact_draws(self, task: str) -> Tensor:
         """Independent exact posterior draws (I, K, C, *grid)."""
-        law = self.prior.denoiser
-        assert isinstance(law, GaussianPrior)
+        prior = self.prior.denoiser
+        assert isinstance(prior, GaussianPrior)
         data = evaluate.read_observed(self.root / "observations.h5")[task].observation
-        posterior = law.posterior(
+        posterior = prior.posterior(
             Problem(self.dataset.pde, task, self.prior.codec, observation=data, scale=self.dataset.field_std)
         )
         keys = [[("test", task, i, k) for i in range(INSTANCES)] for k in range(DRAWS)]
@@ -114,15 +114,15 @@ def bench(tmp_path_factory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def evaluated(bench: Bench) -> collect.Tables:
+def evaluated(bench: Bench) -> Tables:
     exact = {label: bench.exact_draws(label) for label in bench.data}
     edm = bench.samples("edm", {"unconditional": bench.states(), **exact})
     wrong = {label: 0.5 * fields for label, fields in exact.items()}
     dps = bench.samples("dps", {"unconditional": None, **wrong})
-    return collect.read_tables(bench.evaluate([edm, dps]))
+    return read_tables(bench.evaluate([edm, dps]))
 
 
-def numbers(tables: collect.Tables, task: str, metric: str, method: str, variant: str = "v") -> np.ndarray:
+def numbers(tables: Tables, task: str, metric: str, method: str, variant: str = "v") -> np.ndarray:
     """All values of a metric of one run."""
     runs, metrics = tables["runs"], tables["metrics"]
     chosen = runs[(runs["task"] == task) & (runs["method"] == method) & (runs["variant"] == variant)]
@@ -180,7 +180,7 @@ def test_rounding_decides_nothing_where_the_data_determine_the_rest(evaluated):
 
 
 def test_levels_of_curves_are_measured_once_a_run(evaluated):
-    """Tables show two levels after services too; the others cost rows and stand in no table."""
+    """Tables show two levels after post-processing too; the others cost rows and stand in no table."""
     served = {name for name in evaluated["metrics"]["metric"] if "coverage" in name and "@" in name}
     assert {name.split("@")[0] for name in served} == {coverage_name(level) for level in TABLED}
 
@@ -264,7 +264,7 @@ def test_equal_inputs_give_equal_bytes_in_any_order(bench):
 
 
 def test_without_unconditional_samples_their_control_is_skipped(bench):
-    runs = collect.read_tables(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))["runs"]
+    runs = read_tables(bench.evaluate([bench.samples("dps", {SPARSE: None})], "few"))["runs"]
     row = runs[(runs["variant"] == "unconditional_prior") & (runs["task"] == SPARSE)].iloc[0]
     assert row["status"] == "skipped"
     assert "edm" in row["reason"]
