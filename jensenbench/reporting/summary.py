@@ -101,7 +101,7 @@ class Group:
         return TASKS.get(self.task.split("_noise")[0])
 
     @property
-    def at_region(self) -> bool:
+    def observes_region(self) -> bool:
         """Whether the task observes a region of the evolution: its start, its ends, sensors."""
         return self._task is not None and bool(self._task.region)
 
@@ -181,7 +181,7 @@ class Group:
         resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
         if len(self.seeds) < MIN_SEEDS and any(values is None for values in resampled.values()):
             return set()  # nothing is known about the spread: no test, no bold
-        known = {n: self._turned(entries[n][1], values) for n, values in resampled.items() if values is not None}
+        known = {n: self._as_cost(entries[n][1], values) for n, values in resampled.items() if values is not None}
         return tied_sets(cost, known)
 
     def _complete(self, candidate: Candidate, metric: str) -> bool:
@@ -189,9 +189,9 @@ class Group:
 
     def cost(self, candidate: Candidate, metric: str) -> Array:
         """Values (S, N) or (S,) turned so that less is better, as tests see them."""
-        return self._turned(metric, self.values(candidate, metric))
+        return self._as_cost(metric, self.values(candidate, metric))
 
-    def _turned(self, metric: str, values: Array) -> Array:
+    def _as_cost(self, metric: str, values: Array) -> Array:
         """Values as costs; residuals below what single precision can hold count as equal."""
         scale = self.scale(metric)
         if metric.split("@")[0] in FLOORED:

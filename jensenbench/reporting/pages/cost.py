@@ -79,14 +79,14 @@ def processor() -> str:
 
 def stages(timings: pd.DataFrame) -> str:
     """Totals of each stage."""
-    groups = timings.groupby("stage", sort=True)
+    by_stage = timings.groupby("stage", sort=True)
     rows = [
         [str(stage), str(len(part)), format_seconds(part["seconds"].sum()), _mebibytes(part["peak_mib"].max())]
-        for stage, part in groups
+        for stage, part in by_stage
     ]
     everything = format_seconds(timings["seconds"].sum()), _mebibytes(timings["peak_mib"].max())
     rows.append(["**all**", str(len(timings)), *everything])
-    missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in groups.groups]
+    missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in by_stage.groups]
     note = f"\n\nWithout recorded times: {', '.join(missing)}." if missing else ""
     return grid(["stage", "rows", "seconds, summed", "peak MiB"], rows) + note
 

@@ -52,7 +52,7 @@ def all_tables(results: Results) -> Iterator[Table]:
             yield make_table(group, "1", GENERATION, ("", *CORRECTIONS))
     for group in groups:
         if group.task != UNCONDITIONAL:
-            number, columns = ("3", CONSTRAINED) if group.at_region else ("2", OBSERVED)
+            number, columns = ("3", CONSTRAINED) if group.observes_region else ("2", OBSERVED)
             yield make_table(group, number, columns, ("", *POST_PROCESSING))
     for group in groups:
         if any(metric.startswith("posterior_") for metric in group.columns(ORACLE)):
