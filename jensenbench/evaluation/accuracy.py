@@ -111,7 +111,7 @@ def wrong_share(field: Tensor, truth: Tensor, middle: float) -> Tensor:
 def crps(draws: Tensor, truth: Tensor) -> Tensor:
     """Fair CRPS of K draws (I, K, ...) at every entry of ``truth`` (I, ...).
 
-    mean|xᵢ − y| − Σᵢⱼ|xᵢ − xⱼ|/(2K(K−1)), unbiased for the law of the draws (Ferro, Q. J. R. Meteorol.
+    mean|xᵢ − y| − Σᵢⱼ|xᵢ − xⱼ|/(2K(K−1)), unbiased for the distribution of the draws (Ferro, Q. J. R. Meteorol.
     Soc. 2014); the absolute error of a single draw.
     """
     count = draws.shape[1]
@@ -142,7 +142,7 @@ def data_misfit(draws: Tensor, observation: MaskObservation, std: Tensor) -> Ten
 
 
 def calibration(draws: Tensor, truth: Tensor, unknown: Tensor, levels: Sequence[float] = TABLED) -> dict[str, Tensor]:
-    """Coverage of central intervals and the spread–skill ratio over unknown entries, one value an instance."""
+    """Coverage of central intervals and the spread–skill ratio over unknown entries, one value per instance."""
     finite = torch.isfinite(draws).flatten(1).all(1)
     shares = coverages(draws, truth, unknown, levels)
     values = {coverage_name(level): torch.where(finite, share, torch.nan) for level, share in shares.items()}

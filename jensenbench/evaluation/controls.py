@@ -26,7 +26,7 @@ POSTERIOR_DRAWS = 128  # of each instance, with which draws of methods are compa
 
 
 class Posterior(Protocol):
-    """The law of the fields of all instances of a task given their data.
+    """The distribution of the fields of all instances of a task given their data.
 
     ``note`` says which instances have none, and why.
     """
@@ -41,7 +41,7 @@ class Posterior(Protocol):
     def std(self) -> Tensor: ...
 
     def sample(self, noise: Noise) -> Tensor:
-        """One draw an instance, (I, C, *grid)."""
+        """One draw per instance, (I, C, *grid)."""
         ...
 
 
@@ -53,7 +53,7 @@ class Control:
     task: str
     fields: Tensor | None
     reason: str = ""
-    services: bool = True
+    post_process: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def data_controls(setting: ControlSetting) -> Iterator[Control]:
     """
     train = setting.dataset.split("train")
     floor = train[: setting.states, None]
-    yield Control("data_floor", UNCONDITIONAL, floor, services=False)
-    yield Control("float32_floor", UNCONDITIONAL, floor.float().double(), services=False)
+    yield Control("data_floor", UNCONDITIONAL, floor, post_process=False)
+    yield Control("float32_floor", UNCONDITIONAL, floor.float().double(), post_process=False)
     for task, observed in setting.observed.items():
-        yield Control("truth", task, observed.truth[:, None], services=False)
+        yield Control("truth", task, observed.truth[:, None], post_process=False)
         yield Control("training_mean", task, train.mean(0).expand_as(observed.truth)[:, None])
         yield _unconditional(setting, task)
         if observed.resamples is not None:
@@ -104,7 +104,7 @@ def _unconditional(setting: ControlSetting, task: str) -> Control:
 def posteriors_of(setting: ControlSetting, prior: LoadedPrior, published: Path = PUBLISHED) -> dict[str, Posterior]:
     """Posterior of every observed task by its label: exact under an exact prior, else the published one, if any.
 
-    Published posteriors are those of the PDE's own law, which a network prior has learnt.
+    Published posteriors are those of the PDE's own distribution, which a network prior has learnt.
     """
     found = {task: _posterior(setting, prior, task, data, published) for task, data in setting.observed.items()}
     return {task: posterior for task, posterior in found.items() if posterior is not None}

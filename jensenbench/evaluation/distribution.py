@@ -1,4 +1,4 @@
-"""Metrics of samples and reference states as two sets, with resampled values, and the law of the free data."""
+"""Metrics of samples and reference states as two sets, with resampled values, and statistics of the free data."""
 
 from collections.abc import Sequence
 
@@ -66,7 +66,7 @@ def bootstrap(scaled: Tensor, reference: Reference, names: Sequence[str], *, see
 
 
 def conditional_spread(pde: PDE, fields: Tensor, truth: Tensor, reference: Reference) -> dict[str, Tensor]:
-    """Amplitude and law of the free data of fields (I, K, C, *grid), over those of the truths (I, C, *grid).
+    """Amplitude and statistics of the free data of fields (I, K, C, *grid), over those of the truths (I, C, *grid).
 
     ``std_ratio`` is the rms of fields less the reference mean over that of the truths, below 1 where samples
     shrink towards the mean; its replicates draw instances again. States that are not finite give nothing.
@@ -88,9 +88,10 @@ def conditional_spread(pde: PDE, fields: Tensor, truth: Tensor, reference: Refer
 
 
 def conditional_moments(pde: PDE, fields: Tensor, resamples: Tensor, field_std: Tensor) -> dict[str, Tensor]:
-    """``mmse`` and ``smse`` of fields (I, K, C, *grid) against re-simulated states (I, M, C, *grid), a law an instance.
+    """``mmse`` and ``smse`` of fields (I, K, C, *grid) against re-simulated states (I, M, C, *grid).
 
-    Means over instances, which the replicates draw again. Fewer than four draws say nothing about a spread.
+    One distribution per instance; means over instances, which the replicates draw again. Fewer than four draws say
+    nothing about a spread.
     """
     if fields.shape[1] < LEAST_DRAWS or not torch.isfinite(fields).all():
         return {}
@@ -119,7 +120,7 @@ def resampled_moments(scaled: Tensor, picks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def free_law(pde: PDE, states: Tensor, reference: Tensor) -> dict[str, Tensor]:
-    """Law of the coefficient over the reference's: interface density where two-valued, gradient energy."""
+    """Statistics of the coefficient over the reference's: interface density where two-valued, gradient energy."""
     values = {}
     for channel, field in enumerate(pde.fields):
         if field.role == "solution":

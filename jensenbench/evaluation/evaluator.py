@@ -1,4 +1,4 @@
-"""All metrics of one run: as returned, and after each service."""
+"""All metrics of one run: as returned, and after each post-processing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,7 @@ from jensenbench.data.dataset import Dataset
 from jensenbench.evaluation.accuracy import LEVELS, TABLED, Observed, Optimum, accuracy, oracle
 from jensenbench.evaluation.distribution import conditional_moments, conditional_spread, distribution
 from jensenbench.evaluation.metrics import suffixed
-from jensenbench.evaluation.newton import newton
-from jensenbench.evaluation.post_processing import moved, paste, solve
+from jensenbench.evaluation.post_processing import moved, newton, paste, solve
 from jensenbench.evaluation.posterior import against_draws
 from jensenbench.evaluation.residuals import constraint_errors, residual_metrics
 from jensenbench.evaluation.robustness import high_order_metrics
@@ -37,17 +36,17 @@ class Evaluator:
     observed: Mapping[str, Observed]
     optimum: Mapping[str, Optimum] = field(default_factory=dict)
 
-    def score(self, fields: Tensor, task: str, *, services: bool = True) -> tuple[dict[str, Tensor], str]:
+    def score(self, fields: Tensor, task: str, *, post_process: bool = True) -> tuple[dict[str, Tensor], str]:
         """Metrics by name of fields (I, K, C, *grid) in any float dtype, and what is to be said about them."""
         fields, observed = fields.double(), self.observed.get(task)
         values = self.measure(fields, observed, LEVELS)
         if observed is not None and task in self.optimum:
             values |= self._against_posterior(fields, observed, self.optimum[task])
         note = self.optimum[task].note if task in self.optimum else ""
-        if not services:
+        if not post_process:
             return values, note
-        served, reason = self._served(fields, task, observed)
-        return values | served, "; ".join(part for part in (reason, note) if part)
+        processed, reason = self._post_processed(fields, task, observed)
+        return values | processed, "; ".join(part for part in (reason, note) if part)
 
     def measure(self, fields: Tensor, observed: Observed | None, levels: Sequence[float] = TABLED) -> dict[str, Tensor]:
         """Residuals, and accuracy against the truth or, where nothing is observed, the distribution.
@@ -73,8 +72,8 @@ class Evaluator:
         uncertain = optimum.uncertain(observed, std)
         return oracle(pde, fields, observed, optimum, std) | against_draws(fields, optimum.draws, uncertain, std)
 
-    def _served(self, fields: Tensor, task: str, observed: Observed | None) -> tuple[dict[str, Tensor], str]:
-        """Metrics after each service, and what the solver refused."""
+    def _post_processed(self, fields: Tensor, task: str, observed: Observed | None) -> tuple[dict[str, Tensor], str]:
+        """Metrics after each post-processing, and what the solver refused."""
         data, values = observed.observation if observed else None, {}
         if data is not None and data.noise_std == 0:
             values |= suffixed(self._after(fields, paste(fields, data), observed), "pasted")

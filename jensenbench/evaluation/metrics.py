@@ -1,7 +1,7 @@
 """Every metric that the suite reports, declared once: formula, unit, direction, transform.
 
 Names in the tables are ``metric``, ``metric/part`` (a field or a part of the residual), followed by
-``@`` and the name of the service that was applied to the sample first (one of ``SERVICES``), and by
+``@`` and the name of the post-processing of the sample (one of ``POST_PROCESSING``), and by
 ``@bootstrap`` for resampled values of a set metric (``draw`` is then the replicate).
 """
 
@@ -20,7 +20,7 @@ Direction = Literal["lower", "higher", "one", "nominal"]
 Transform = Literal["log", "log_floor", "log_count", "identity"]
 Scope = Literal["draw", "instance", "set"]
 
-SERVICES = ("pasted", "solved", "newton1", "newton3")
+POST_PROCESSING = ("pasted", "solved", "newton1", "newton3")
 BOOTSTRAP = "bootstrap"
 PERCENT = (10, 30, 50, 70, 90)  # levels of coverage
 
@@ -34,7 +34,7 @@ class Metric:
         direction: which values are better; ``one`` and ``nominal`` want ``target``, None is not ranked.
         transform: scale on which means, intervals and tests are made: ``log_floor`` adds the data's own
             residual floor before the logarithm, ``log_count`` is log((k + 1/2)/(n + 1)) of k out of n.
-        scope: one value a draw, an instance (all its draws) or a set of states.
+        scope: one value per draw, per instance (all its draws) or per set of states.
     """
 
     name: str
@@ -94,9 +94,13 @@ METRICS: Mapping[str, Metric] = {
         _over_floor("residual_thresholded", "residual_rel after two-valued coefficients are made two-valued"),
         Metric("residual_high_order", "residual_rel by a stencil of fourth order, where there is one"),
         Metric("residual", "rms of a boundary or initial part of the residual", "physical"),
-        Metric("constraint_error", "‖h(û)‖₂ of a hard constraint h or of exact data, rms over the draws", "physical"),
+        Metric(
+            "constraint_error",
+            "‖h(û)‖₂ of a hard constraint h or of noise-free observations, rms over the draws",
+            "physical",
+        ),
         Metric("residual_floor", "residual_rel of the reference data, pooled", direction=None, scope="set"),
-        Metric("moved", "rms distance by which a service moved the sample", "std", None),
+        Metric("moved", "rms distance by which a post-processing moved the sample", "std", None),
         _count("refused", "number of states that the numerical solver refused"),
         _count("unconverged", "number of states with a Gauss–Newton step whose linear solve stopped at its cap"),
         _count("points", "number of pixels of a field"),
@@ -122,9 +126,9 @@ def find_metric(name: str) -> Metric:
     return METRICS[base]
 
 
-def suffixed(values: Mapping[str, Tensor], service: str) -> dict[str, Tensor]:
-    """The same values under the names they have after a service."""
-    return {f"@{service}".join(_stem(name)): value for name, value in values.items()}
+def suffixed(values: Mapping[str, Tensor], post_processing: str) -> dict[str, Tensor]:
+    """The same values under the names they have after a post-processing."""
+    return {f"@{post_processing}".join(_stem(name)): value for name, value in values.items()}
 
 
 def _stem(name: str) -> tuple[str, str]:

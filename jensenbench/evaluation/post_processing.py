@@ -1,4 +1,8 @@
-"""Services that every method's samples get alike: observations pasted in, solution solved for again."""
+"""Post-processing of samples, the same for every method: paste, solve, and minimum-norm Gauss–Newton steps.
+
+``paste`` puts noise-free observations in, ``solve`` solves for the solution again from the sample's own
+coefficient, ``newton`` takes steps onto the equation and onto noise-free observations.
+"""
 
 from dataclasses import dataclass
 
@@ -7,9 +11,13 @@ from torch import Tensor
 
 from jensenbench.core.observations import MaskObservation
 from jensenbench.core.pde import PDE
+from jensenbench.core.problem import Problem
 from jensenbench.evaluation.residuals import over_draws
+from jensenbench.numerics.least_norm import Equations, GaussNewton, LeastNormResult, equilibrated
 
-CHUNK = 64  # states the solver gets at once
+CHUNK = 64  # states that the solver gets at once, or that take steps together: they stay in the cache of a CPU
+STEPS = (1, 3)  # numbers of Newton steps
+RULE = GaussNewton(tolerance=1e-3, iterations=60, floor=1e-7)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ def paste(fields: Tensor, observation: MaskObservation) -> Tensor:
 
 
 def solve(pde: PDE, fields: Tensor) -> Solved:
-    """Keep the coefficient of fields (I, K, C, *grid), two-valued where its law is, and solve for the rest.
+    """Keep the coefficient of fields (I, K, C, *grid), two-valued where its distribution is, and solve for the rest.
 
     A state that the solver refuses (a coefficient that is not positive, say) becomes NaN.
     """
@@ -35,8 +43,8 @@ def solve(pde: PDE, fields: Tensor) -> Solved:
     solved = torch.full_like(states, torch.nan)
     sound = torch.isfinite(states).flatten(1).all(1)
     reasons = [] if sound.all() else ["the sample is not finite"]
-    for rows in sound.nonzero().flatten().split(CHUNK):
-        solved[rows], complaint = _solve_chunk(pde, pde.two_valued(states[rows]))
+    for chosen in sound.nonzero().flatten().split(CHUNK):
+        solved[chosen], complaint = _solve_chunk(pde, pde.two_valued(states[chosen]))
         reasons += complaint
     refused = int((~torch.isfinite(solved)).flatten(1).any(1).sum())
     reason = f"solve refused {refused} of {len(states)} states: {reasons[0]}" if reasons and refused else ""
@@ -50,11 +58,58 @@ def _solve_chunk(pde: PDE, states: Tensor) -> tuple[Tensor, list[str]]:
     except (ValueError, ArithmeticError, RuntimeError) as error:
         if len(states) == 1:
             return torch.full_like(states, torch.nan), [str(error)]
-        parts = [_solve_chunk(pde, states[row : row + 1]) for row in range(len(states))]
+        parts = [_solve_chunk(pde, states[i : i + 1]) for i in range(len(states))]
         return torch.cat([part for part, _ in parts]), [reason for _, reasons in parts for reason in reasons]
     sound = torch.isfinite(solved).flatten(1).all(1)
     solved[~sound] = torch.nan
     return solved, [] if sound.all() else ["the solution is not finite"]
+
+
+@dataclass(frozen=True)
+class Projected:
+    """States (I, K, C, *grid) after some steps, and how many of them had a linear solve that stopped at its cap."""
+
+    fields: Tensor
+    unconverged: int
+
+
+def newton(problem: Problem, fields: Tensor) -> dict[int, Projected]:
+    """Fields (I, K, C, *grid) after each number of steps in ``STEPS``, float64.
+
+    ``problem`` has one batch element per instance. Steps are shortest in the coordinates of the problem's codec, in
+    which the error of a prior is about white.
+    """
+    states, draws = fields.double().flatten(0, 1), fields.shape[1]
+    chunks = [_project(problem, states[index], index // draws) for index in torch.arange(len(states)).split(CHUNK)]
+    projected = {}
+    for steps, parts in zip(STEPS, zip(*chunks, strict=True), strict=True):
+        after = torch.cat([part.step for part in parts]).reshape(fields.shape)
+        projected[steps] = Projected(after, sum(int((~part.converged).sum()) for part in parts))
+    return projected
+
+
+def _project(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastNormResult]:
+    part = problem if problem.observation is None else problem.subset(instances.tolist())
+    x = part.encode(fields)
+    iterates = RULE.iterates(equilibrated(lambda state: demands(part, state), x), x)
+    found, converged = [], torch.ones(len(x), dtype=torch.bool)
+    for step in range(1, max(STEPS) + 1):
+        x, met = next(iterates)
+        converged = converged & met
+        if step in STEPS:
+            found.append(LeastNormResult(part.decode(x), converged))
+    return found
+
+
+def demands(problem: Problem, x: Tensor) -> list[Equations]:
+    """What a state should bring to zero: parts of the residual, then the noise-free observations of each field."""
+    parts = problem.scaled_residual(x).values()
+    equation = [Equations(part, x.new_full((len(x),), part.shape[1])) for part in parts]
+    data = problem.observation
+    if not isinstance(data, MaskObservation) or data.noise_std > 0:
+        return equation
+    misfit = problem.misfit(x).flatten(2) / problem.scale.to(x)[:, None]
+    return equation + [Equations(*pair) for pair in zip(misfit.unbind(1), data.counts().to(x).unbind(1), strict=True)]
 
 
 def moved(pde: PDE, before: Tensor, after: Tensor, field_std: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from jensenbench.evaluation.residuals import residual_metrics
 from jensenbench.evaluation.sets import distance, make_reference, moment_gaps, moments, unit_channels
 
 QUALITIES = ("residual_rel", "mmse", "smse", "sliced_w2")
-STEPS = 14  # of Heun's sampler, 27 evaluations a state: its error is below the sampling noise of 128 states
+STEPS = 14  # of Heun's sampler, 27 evaluations per state: its error is below the sampling noise of 128 states
 BATCH = 128
 
 
@@ -47,8 +47,8 @@ class PriorQuality:
         sigmas = EDMGrid(steps=STEPS).sigmas().tolist()
         device = "cpu" if prior.module is None else next(prior.module.parameters()).device
         parts = []
-        for rows in torch.arange(self.states).split(BATCH):
-            x = sigmas[0] * KeyedNoise([("quality", int(row)) for row in rows], device=device)(prior.shape)
+        for chosen in torch.arange(self.states).split(BATCH):
+            x = sigmas[0] * KeyedNoise([("quality", int(index)) for index in chosen], device=device)(prior.shape)
             for sigma, sigma_next in pairwise(sigmas):
                 x = heun(prior, x, sigma, sigma_next).x
             parts.append(codec.decode(x).cpu())

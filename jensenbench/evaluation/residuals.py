@@ -37,7 +37,7 @@ def residual_metrics(pde: PDE, fields: Tensor, term_scale: float) -> dict[str, T
 def constraint_errors(
     pde: PDE, fields: Tensor, *, truth: Tensor | None = None, data: MaskObservation | None = None
 ) -> dict[str, Tensor]:
-    """``constraint_error`` (I,) of fields (I, K, C, *grid): of the PDE's hard constraints, and of exact data.
+    """``constraint_error`` (I,) of fields (I, K, C, *grid): of hard constraints, and of noise-free observations.
 
     Integrals and values that a constraint keeps are those of the ``truth`` (I, C, *grid), else the sample's own.
     """

@@ -1,4 +1,4 @@
-"""Two sets of states compared as samples of a law: moments and sliced Wasserstein distance, float64."""
+"""Two sets of states compared as samples of distributions: moments and sliced Wasserstein distance, float64."""
 
 from dataclasses import dataclass
 

@@ -13,13 +13,14 @@ from jensenbench.core.method import Method
 from jensenbench.core.settings import ranges
 from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.evaluation.statistics import TINY
+from jensenbench.io.frames import groups, records
 from jensenbench.numerics.random import seed_of
 from jensenbench.plugins.registry import load_method
 
 DIGITS = 3  # of a setting that is tried
 PREFIX = "tune"
 SPLIT = "validation"  # of the states that trials see
-Frame = Any  # a pandas DataFrame: pandas' own annotations lose the type at every selection
+
 COLUMNS = (
     "pde", "prior", "method", "variant", "task", "trial", "status", "criterion", "value", "n", "settings", "run_id",
 )  # fmt: skip
@@ -66,10 +67,10 @@ def criterion(task: str) -> str:
     return "sliced_w2" if task == UNCONDITIONAL else "crps"
 
 
-def trial_table(runs: Frame, metrics: Frame) -> Frame:
-    """One row a trial and task: its value, a geometric mean over instances (NaN unless it ended well)."""
-    values = {key: part["value"].to_numpy() for key, part in metrics.groupby(["run_id", "metric"])}
-    rows = [_trial(run, values) for run in runs.to_dict("records")]
+def trial_table(runs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """One row per trial and task: its value, a geometric mean over instances (NaN unless it ended well)."""
+    values = {(run, name): part["value"].to_numpy() for (run, name), part in groups(metrics, ["run_id", "metric"])}
+    rows = [_trial(run, values) for run in records(runs)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(list(COLUMNS[:6]), ignore_index=True)
 
 
@@ -100,18 +101,18 @@ class Winner:
     settings: Mapping[str, float]
 
 
-def winners(table: Frame, pde_names: Mapping[str, str]) -> list[Winner]:
+def winners(table: pd.DataFrame, pde_names: Mapping[str, str]) -> list[Winner]:
     """Best trial by (method, variant, PDE, task): the smallest mean logarithm over the PDE's labels and priors.
 
     The preset wins a tie. A trial that failed anywhere cannot win; where all failed, nothing is chosen. Variants
     without tunable settings have no winner. ``pde_names``: the PDE of each label.
     """
     chosen = []
-    groups = table[table["settings"] != "{}"].assign(pde=table["pde"].map(pde_names))
-    for (method, variant, pde, task), part in groups.groupby(["method", "variant", "pde", "task"]):
-        logs = np.log(part["value"]).groupby(part["trial"]).agg(lambda values: values.mean(skipna=False))
+    tunable = table[table["settings"] != "{}"].assign(pde=table["pde"].map(pde_names))
+    for (method, variant, pde, task), part in groups(tunable, ["method", "variant", "pde", "task"]):
+        logs = part.assign(log=np.log(part["value"])).groupby("trial")["log"].agg(lambda log: log.mean(skipna=False))
         if logs.notna().any():
-            best = int(logs.idxmin())
+            best = int(str(logs.idxmin()))
             settings = json.loads(part.loc[part["trial"] == best, "settings"].iloc[0])
             chosen.append(Winner(method, variant, pde, task, best, len(logs), settings))
     return chosen

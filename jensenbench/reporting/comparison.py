@@ -10,7 +10,7 @@ from jensenbench.evaluation.statistics import Estimate, estimate, from_replicate
 from jensenbench.reporting.style import format_value
 from jensenbench.reporting.summary import FLOORED, Candidate, Group
 
-Side = tuple[Candidate, str]  # a method and the full name of its metric, service included
+Side = tuple[Candidate, str]  # a method and the full name of its metric, post-processing included
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _escape(text: str) -> str:
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """One line a cell: everything the table shows, and the numbers in full precision."""
+    """One line per cell: everything the table shows, and the numbers in full precision."""
     records = [
         {
             **table.labels, "block": block.title, "rank": row.rank, "method": row.method, "variant": row.variant,

@@ -19,7 +19,6 @@ from jensenbench.io.schema import TIMING_COLUMNS
 from jensenbench.io.tables import read_tables
 
 CONTROL = "control"
-Frame = Any  # a pandas DataFrame or Series: pandas' own annotations lose the type at every selection
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Results:
 
     layout: Layout
     settings: Mapping[str, Any]
-    runs: Frame
-    metrics: Frame
-    timings: Frame
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    timings: pd.DataFrame
 
     @property
     def tier(self) -> str:
@@ -54,7 +53,7 @@ class Results:
 
         return sorted(chosen, key=position)
 
-    def select(self, pde: str, prior: str, task: str | None = None) -> Frame:
+    def select(self, pde: str, prior: str, task: str | None = None) -> pd.DataFrame:
         """Runs of a (pde, prior), of one task or of all."""
         chosen = (self.runs["pde"] == pde) & (self.runs["prior"] == prior)
         return self.runs[chosen if task is None else chosen & (self.runs["task"] == task)]
@@ -62,8 +61,8 @@ class Results:
     def dataset(self, pde: str) -> Dataset:
         return load_dataset(self.layout.data(pde))
 
-    def training(self, pde: str, prior: str) -> Frame:
-        """Training logs of all seeds of a prior, one row a check; empty for a closed form."""
+    def training(self, pde: str, prior: str) -> pd.DataFrame:
+        """Training logs of all seeds of a prior, one row per check; empty for a closed form."""
         folder = self.layout.prior(pde, prior, 0).parent
         logs = [(seed, folder / f"{seed}.log.csv") for seed in sorted(self.runs["seed"].unique())]
         parts = [pd.read_csv(path).assign(prior=prior, seed=seed) for seed, path in logs if path.exists()]

@@ -64,7 +64,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour-blind safe colour a method, the same in every figure that shows the same methods."""
+    """A colour-blind safe colour per method, the same in every figure that shows the same methods."""
     ordered = sorted(set(names))
     palette = sns.color_palette("colorblind", max(len(ordered), 1))
     return dict(zip(ordered, palette, strict=False))

@@ -2,19 +2,20 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from jensenbench.core.tasks import TASKS, Task
 from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
 from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
 from jensenbench.reporting.render import Block, Cell, Row
-from jensenbench.reporting.results import CONTROL, Frame, Results
+from jensenbench.reporting.results import CONTROL, Results
 
 LARGE_FLOOR = 0.01  # of the equation's largest term: a residual says nothing where the data miss it by more
 OPEN = ("residual", "constraint_error")  # metrics whose parts are no fields
@@ -69,7 +70,8 @@ class Group:
         self.seeds = sorted(runs["seed"].unique())
         self.candidates = tuple(_candidate(part, self.seeds) for _, part in runs.groupby(["method", "variant"]))
         metrics = results.metrics[results.metrics["run_id"].isin(set(runs["run_id"]))]
-        self._places = metrics.groupby(["run_id", "metric"]).indices
+        indices = metrics.groupby(["run_id", "metric"]).indices
+        self._positions = cast(Mapping[tuple[str | None, str], NDArray[np.int_]], indices)
         self._value, self._instance, self._draw = (
             metrics[name].to_numpy(dtype=float, na_value=math.nan) for name in ("value", "instance", "draw")
         )
@@ -82,7 +84,7 @@ class Group:
     @cached_property
     def names(self) -> set[str]:
         """Full names of all metrics that any run has."""
-        return {name for _, name in self._places}
+        return {name for _, name in self._positions}
 
     def columns(self, patterns: Iterable[str]) -> list[str]:
         """Metrics present; ``name/*`` stands for every unknown field or other part."""
@@ -99,8 +101,8 @@ class Group:
         return TASKS.get(self.task.split("_noise")[0])
 
     @property
-    def at_place(self) -> bool:
-        """Whether the task observes a place of the evolution: its start, its ends, sensors."""
+    def observes_region(self) -> bool:
+        """Whether the task observes a region of the evolution: its start, its ends, sensors."""
         return self._task is not None and bool(self._task.region)
 
     @property
@@ -112,7 +114,7 @@ class Group:
 
     def values(self, candidate: Candidate, metric: str) -> Array:
         """(S, N) means over draws, or (S,) of a set metric; NaN where there is nothing."""
-        rows = [self._places.get((run_id, metric), np.array([], dtype=int)) for run_id in candidate.run_ids]
+        rows = [self._positions.get((run_id, metric), np.array([], dtype=int)) for run_id in candidate.run_ids]
         if find_metric(metric).scope == "set":
             return np.array([self._value[row[0]] if len(row) else math.nan for row in rows])
         return np.array([self._means(row, candidate.states) for row in rows])
@@ -126,13 +128,13 @@ class Group:
 
     def replicates(self, candidate: Candidate, metric: str) -> Array | None:
         """(S, B) resampled values of a set metric, None unless every seed has them."""
-        rows = [self._places.get((run_id, f"{metric}@{BOOTSTRAP}")) for run_id in candidate.run_ids]
+        rows = [self._positions.get((run_id, f"{metric}@{BOOTSTRAP}")) for run_id in candidate.run_ids]
         found = [self._value[row[np.argsort(self._draw[row])]] for row in rows if row is not None]
         return np.array(found) if len(found) == len(rows) else None
 
     def scale(self, metric: str) -> Scale:
         declared, field = find_metric(metric), metric.split("@")[0].partition("/")[2]
-        points = [rows[0] for (_, name), rows in self._places.items() if name == f"points/{field}"]
+        points = [rows[0] for (_, name), rows in self._positions.items() if name == f"points/{field}"]
         return Scale(declared, floor=self.dataset.floor, count=float(self._value[points[0]]) if points else 1.0)
 
     def cell(self, candidate: Candidate, metric: str, *, bold: bool = False) -> Cell:
@@ -179,7 +181,7 @@ class Group:
         resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
         if len(self.seeds) < MIN_SEEDS and any(values is None for values in resampled.values()):
             return set()  # nothing is known about the spread: no test, no bold
-        known = {n: self._badness(entries[n][1], values) for n, values in resampled.items() if values is not None}
+        known = {n: self._as_cost(entries[n][1], values) for n, values in resampled.items() if values is not None}
         return tied_sets(cost, known)
 
     def _complete(self, candidate: Candidate, metric: str) -> bool:
@@ -187,18 +189,18 @@ class Group:
 
     def cost(self, candidate: Candidate, metric: str) -> Array:
         """Values (S, N) or (S,) turned so that less is better, as tests see them."""
-        return self._badness(metric, self.values(candidate, metric))
+        return self._as_cost(metric, self.values(candidate, metric))
 
-    def _badness(self, metric: str, values: Array) -> Array:
-        """Values as tests see them; residuals below what single precision can hold count as equal."""
+    def _as_cost(self, metric: str, values: Array) -> Array:
+        """Values as costs; residuals below what single precision can hold count as equal."""
         scale = self.scale(metric)
         if metric.split("@")[0] in FLOORED:
             values = np.maximum(values, self.dataset.floor_float32)
         return scale.cost(scale.forward(values))
 
-    def block(self, title: str, metrics: Sequence[str], service: str = "") -> Block:
-        """All candidates over ``metrics`` after a service, ranked by the first; failures last, then controls."""
-        full = {metric: f"{metric}@{service}" if service else metric for metric in metrics}
+    def block(self, title: str, metrics: Sequence[str], post_processing: str = "") -> Block:
+        """All candidates over ``metrics`` after post-processing, ranked by the first; failures last, then controls."""
+        full = {metric: f"{metric}@{post_processing}" if post_processing else metric for metric in metrics}
         best = {metric: self.best(name) for metric, name in full.items()}
         ranks = self.ranks(full[metrics[0]])
         rows = []
@@ -217,7 +219,7 @@ class Group:
         return {c.name: ranks.get(c.name, len(running)) for c in running} if means else {}
 
 
-def _candidate(runs: Frame, seeds: Sequence[int]) -> Candidate:
+def _candidate(runs: pd.DataFrame, seeds: Sequence[int]) -> Candidate:
     """Merge the seeds of one method; the worst status stands for all of them."""
     by_seed = runs.set_index("seed")
     failed = runs[runs["status"] != "ok"]
@@ -239,13 +241,13 @@ def _candidate(runs: Frame, seeds: Sequence[int]) -> Candidate:
     )
 
 
-def trained_with_residual(runs: Frame) -> bool:
+def trained_with_residual(runs: pd.DataFrame) -> bool:
     """Whether the settings of a method's fit give the residual a weight."""
     fit = method_settings(runs).get("fit") or {}
     return any(fit.get(name, 0) > 0 for name in FIT_WEIGHTS)
 
 
-def method_settings(runs: Frame) -> dict[str, Any]:
+def method_settings(runs: pd.DataFrame) -> dict[str, Any]:
     """Settings of the method that some runs of one variant share; empty for a control."""
     return json.loads(runs["config_json"].iloc[0] or "{}").get("method", {})
 

@@ -160,7 +160,7 @@ def score_control(
     """Run row and metrics of a control."""
     if control.fields is None:
         return row, None
-    values, reason = evaluator.score(control.fields, control.task, services=control.services)
+    values, reason = evaluator.score(control.fields, control.task, post_process=control.post_process)
     floors = {"data_floor": evaluator.dataset.floor, "float32_floor": evaluator.dataset.floor_float32}
     if control.variant in floors:
         values["residual_floor"] = torch.tensor(floors[control.variant])

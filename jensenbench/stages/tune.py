@@ -49,12 +49,12 @@ def observe(run: Run, task: Task, seed: int) -> Observed:
 
 
 def attempt(run: Run, task: Task, evaluator: Evaluator, command: str) -> tuple[dict[str, Any], pd.DataFrame | None]:
-    """Run row and metrics (without services) of one trial on one task."""
+    """Run row and metrics (without post-processing) of one trial on one task."""
     seen = evaluator.observed.get(task.label)
     outcome = sample_task(run, task, None if seen is None else seen.observation)
     whole = run_row(run, task.label, outcome, command)
     row = identified({key: whole.get(key) for key in (*RUN_COLUMNS, *TIMING_COLUMNS)})
     if outcome.fields is None:
         return row, None
-    values, _ = evaluator.score(outcome.fields, task.label, services=False)
+    values, _ = evaluator.score(outcome.fields, task.label, post_process=False)
     return row, tidy(values, row["run_id"])

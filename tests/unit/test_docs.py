@@ -7,7 +7,7 @@ import pytest
 from jensenbench.cli import _parser
 from jensenbench.core.settings import keys
 from jensenbench.core.tasks import TASKS
-from jensenbench.evaluation.metrics import METRICS, SERVICES
+from jensenbench.evaluation.metrics import METRICS, POST_PROCESSING
 from jensenbench.experiment import config
 from jensenbench.experiment.schema import fill_tables
 from jensenbench.experiment.settings import TierSettings
@@ -81,7 +81,7 @@ def test_plug_ins_tasks_metrics_and_columns_are_described():
     for method in registry.catalog()["methods"].values():
         assert not named("methods.md", list(method["variants"]))
     assert not named("pdes.md", public_modules("pdes"))
-    assert not named("evaluation.md", [*TASKS, *SERVICES])
+    assert not named("evaluation.md", [*TASKS, *POST_PROCESSING])
     internal = {"points"}  # the number of pixels behind a rate
     assert not named("evaluation.md", [name for name in METRICS if name not in internal])
     assert not named("data.md", [c for c in RUN_COLUMNS if c not in (*RUN_KEYS, "schema_version")])

@@ -1,4 +1,4 @@
-"""Figures of trainings with and without a PDE term: against the step, and against the noise level."""
+"""Figures of trainings with and without a PDE loss: against the step, and against the noise level."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from jensenbench.reporting import style
-from jensenbench.reporting.pages.evidence import ESTIMATES, METHOD, Arm, arms
-from jensenbench.reporting.results import Frame, Results
+from jensenbench.reporting.pde_loss import ESTIMATES, METHOD, Arm, arms
+from jensenbench.reporting.results import Results
 
-Curve = Callable[[Arm, str], Frame]  # mean, lowest and highest of the seeds over an abscissa x
+Curve = Callable[[Arm, str], pd.DataFrame]  # mean, lowest and highest of the seeds over an abscissa x
 DASHES: dict[str, Literal["-", "--"]] = {"mean": "-", "sample": "--"}
 ROW = 1.8  # inches
 STEPS = {
@@ -29,7 +29,7 @@ LEVELS = {
 
 
 def write_figures(results: Results, out: Path) -> list[Path]:
-    """Write ``evidence_training`` and ``evidence_levels``, a row a PDE, where trainings were watched; their stems."""
+    """Write ``evidence_training`` and ``evidence_levels``, a row per PDE with monitored trainings; their stems."""
     shown = arms(results)
     if not shown:
         return []
@@ -40,22 +40,23 @@ def write_figures(results: Results, out: Path) -> list[Path]:
     ]
 
 
-def over_steps(arm: Arm, quantity: str) -> Frame:
+def over_steps(arm: Arm, quantity: str) -> pd.DataFrame:
     """A quantity against the training step."""
-    return _spread(arm.log.groupby("step")[f"watch_{quantity}"])
+    return _spread(arm.log.rename(columns={"step": "x"}), f"watch_{quantity}")
 
 
-def over_levels(arm: Arm, quantity: str) -> Frame:
+def over_levels(arm: Arm, quantity: str) -> pd.DataFrame:
     """A quantity against the median noise level of its bands: cosines over all steps, all else at the end."""
     parts = [
         (arm.throughout if quantity.startswith("cosine") else arm.end)(f"{quantity}{band}").rename(sigma)
         for band, sigma in arm.bands
     ]
-    return _spread(pd.concat(parts, axis=1).melt(var_name="x").groupby("x")["value"])
+    return _spread(pd.concat(parts, axis=1).melt(var_name="x"), "value")
 
 
-def _spread(grouped: Frame) -> Frame:
-    return grouped.agg(["mean", "min", "max"]).rename_axis("x").reset_index()
+def _spread(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean, lowest and highest value of a column at each x."""
+    return rows.groupby("x")[column].agg(["mean", "min", "max"]).reset_index()
 
 
 def _write(
@@ -85,7 +86,7 @@ def _write(
 
 def _draw(
     ax: Axes, arm: Arm, quantities: Sequence[str], curve: Curve, colour: tuple[float, float, float]
-) -> Iterator[Frame]:
+) -> Iterator[pd.DataFrame]:
     """Mean of the seeds and the band from the lowest to the highest, dashed for the residual of a sample."""
     for quantity in quantities:
         shown = curve(arm, quantity)
@@ -96,7 +97,7 @@ def _draw(
         yield shown.assign(**labels)[[*labels, "x", "mean", "min", "max"]]
 
 
-def _finish(ax: Axes, shown: Frame, *, signed: bool, logarithmic: bool) -> None:
+def _finish(ax: Axes, shown: pd.DataFrame, *, signed: bool, logarithmic: bool) -> None:
     if signed:
         ax.axhline(0, color="0.3", linewidth=0.6, zorder=0)
     else:

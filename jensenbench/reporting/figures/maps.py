@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from jensenbench.core.pde import Field
 from jensenbench.data.dataset import Dataset
+from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.io.files import open_hdf5
 from jensenbench.reporting import style
-from jensenbench.reporting.results import CONTROL, Frame, Results, read_samples
+from jensenbench.reporting.results import CONTROL, Results, read_samples
 
 PANEL, LABEL, GAP, HEADING = 0.86, 0.9, 0.06, 0.16  # inches: side of a panel, room for names, gaps, headings
 DECADES, HIGHEST = 5, 10.0  # of the residual's colour scale: its decades, and where it ends whatever a method does
@@ -38,11 +39,21 @@ class Strip:
     maps: dict[Column, np.ndarray]
 
 
+def write_figures(results: Results, out: Path) -> list[Path]:
+    """Write the maps of every (pde, prior, task) as PDF, PNG and CSV; returns their stems."""
+    style.apply()
+    return [
+        draw_samples(results, pde, prior, task, out)
+        for pde, prior in results.pairs
+        for task in results.tasks(pde, prior)
+    ]
+
+
 def draw_samples(results: Results, pde: str, prior: str, task: str, out: Path) -> Path:
     """Write ``samples_{pde}_{task}`` and return its stem; the first seed's first instance is shown."""
     dataset = results.dataset(pde)
     strips, absent = _strips(results, dataset, pde, prior, task)
-    figure = _figure(dataset, strips, observed=task != "unconditional", title=f"{pde}, {prior}, {task}", absent=absent)
+    figure = _figure(dataset, strips, observed=task != UNCONDITIONAL, title=f"{pde}, {prior}, {task}", absent=absent)
     stem = out / f"samples_{results.suffix(pde, prior)}_{task}"
     style.save_figure(figure, stem, _frame(strips))
     plt.close(figure)
@@ -66,7 +77,7 @@ def _strips(results: Results, dataset: Dataset, pde: str, prior: str, task: str)
 
 
 def _truth(results: Results, dataset: Dataset, pde: str, task: str) -> Strip:
-    if task == "unconditional":
+    if task == UNCONDITIONAL:
         return _method(dataset, "reference", dataset.split("reference").numpy()[:, None], task)
     with open_hdf5(results.layout.observations(pde)) as file:
         group: Any = file[task]
@@ -80,7 +91,7 @@ def _truth(results: Results, dataset: Dataset, pde: str, task: str) -> Strip:
 
 def _method(dataset: Dataset, name: str, fields: np.ndarray, task: str) -> Strip:
     """Maps of the first draw, and of mean and std over draws (over states where nothing is observed)."""
-    draws = fields[:, 0] if task == "unconditional" else fields[0]
+    draws = fields[:, 0] if task == UNCONDITIONAL else fields[0]
     maps = {}
     for index, field in _shown(dataset):
         maps[field.name, "draw"] = _image(draws[0, index])
@@ -138,7 +149,7 @@ def _panels(rows: int, columns: int, observed: bool) -> tuple[Figure, np.ndarray
 
 
 def _scales(strips: list[Strip], names: list[str]) -> dict[Column, Scale]:
-    """One colour scale a field (the truth's range), one a spread, one for all residuals.
+    """One colour scale per field (the truth's range), one per spread, one for all residuals.
 
     Methods that diverged don't set them: a spread counts up to the truth's range, a residual up to `HIGHEST`.
     """
@@ -223,8 +234,8 @@ def _caption(ax: Axes, dataset: Dataset, title: str, absent: list[str]) -> None:
     ax.text(-0.9, 1.25, "\n".join(lines), fontsize=7.5, va="bottom", transform=ax.transAxes)
 
 
-def _frame(strips: list[Strip]) -> Frame:
-    """One line a pixel, one column a panel."""
+def _frame(strips: list[Strip]) -> pd.DataFrame:
+    """One line per pixel, one column per panel."""
 
     def columns() -> Iterator[pd.Series]:
         for strip in strips:

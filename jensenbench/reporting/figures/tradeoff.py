@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,53 +10,26 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
+from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.reporting import style
+from jensenbench.reporting.distillation import Student, students, teacher
 from jensenbench.reporting.render import Cell
 from jensenbench.reporting.results import Results
-from jensenbench.reporting.summary import Candidate, Group, method_settings
+from jensenbench.reporting.summary import Group
 
-STUDENT, TEACHER, TASK = "piddm", "edm/heun", "unconditional"
 PANEL = 1.8  # inches
 QUALITIES = {
     "residual_rel": "residual / largest term", "sliced_w2": "sliced W2 [std]", "smse": "std MSE [std²]",
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Student:
-    """A student that samples in one step, and the weight that its training gave to the equation."""
-
-    candidate: Candidate
-    weight: float
-    balanced: bool
-
-    @property
-    def label(self) -> str:
-        return f"{self.weight:g}" + ("\nbalanced" if self.balanced else "")
-
-
-def students(results: Results, group: Group) -> list[Student]:
-    """All one-step students of a group by their weight, balanced ones last."""
-    found = []
-    for candidate in group.candidates:
-        if (candidate.method, candidate.status) == (STUDENT, "ok"):
-            runs = results.runs[results.runs["run_id"].isin(candidate.run_ids)]
-            settings = method_settings(runs)
-            fit = settings["fit"]
-            found += (
-                [] if settings["steps"] else [Student(candidate, fit["residual_weight"], fit["balance"] == "gradients")]
-            )
-    return sorted(found, key=lambda student: (student.balanced, student.weight))
-
-
-def teacher(group: Group) -> Candidate | None:
-    """The deterministic sampler of the prior that the students were distilled from."""
-    return next((c for c in group.candidates if (c.name, c.status) == (TEACHER, "ok")), None)
-
-
 def write_figure(results: Results, out: Path) -> list[Path]:
-    """Write ``tradeoff``, a column a PDE, if any has students of two weights; returns its stem."""
-    groups = [Group(results, pde, prior, TASK) for pde, prior in results.pairs if TASK in results.tasks(pde, prior)]
+    """Write ``tradeoff``, a column per PDE, if any has students of two weights; returns its stem."""
+    groups = [
+        Group(results, pde, prior, UNCONDITIONAL)
+        for pde, prior in results.pairs
+        if UNCONDITIONAL in results.tasks(pde, prior)
+    ]
     shown = [(group, found) for group in groups if len(found := students(results, group)) > 1]
     if not shown:
         return []

@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 from jensenbench.data.dataset import Dataset
 from jensenbench.evaluation.prior_quality import QUALITIES, PriorQuality
 from jensenbench.reporting import style
-from jensenbench.reporting.results import Frame, Results
+from jensenbench.reporting.results import Results
 
 BIN, QUALITY = "validation_sigma_", "quality_"
 FLOOR_SETS = 32  # of training states, at most
@@ -35,15 +35,20 @@ def write_figures(results: Results, out: Path) -> Iterator[Path]:
         log = pd.concat([results.training(pde, prior) for prior in priors], ignore_index=True)
         if len(log):
             yield _save(training_figure(log, pde), out / f"training_{pde}", log)
-        measured = log.dropna(subset=[name for name in log if name.startswith(QUALITY)], how="all")
-        if len(measured) and any(name.startswith(QUALITY) for name in log):
+        qualities = _columns(log, QUALITY)
+        measured = log.dropna(subset=qualities, how="all")
+        if len(measured) and qualities:
             floors = quality_floors(results.dataset(pde), fewest_states(results, set(measured["prior"])))
             columns = ["prior", "seed", "states", *(QUALITY + name for name in QUALITIES)]
             shown = measured[columns].assign(**{f"floor_{name}": value for name, value in floors.items()})
             yield _save(learning_figure(measured, floors, pde), out / f"learning_{pde}", shown)
 
 
-def _save(figure: Figure, stem: Path, behind: Frame) -> Path:
+def _columns(log: pd.DataFrame, prefix: str) -> list[str]:
+    return [name for name in map(str, log.columns) if name.startswith(prefix)]
+
+
+def _save(figure: Figure, stem: Path, behind: pd.DataFrame) -> Path:
     style.save_figure(figure, stem, behind)
     plt.close(figure)
     return stem
@@ -62,7 +67,7 @@ def quality_floors(dataset: Dataset, states: int) -> dict[str, float]:
     return {name: float(np.sqrt(np.square(values[name]).mean())) for name in QUALITIES}
 
 
-def training_figure(log: Frame, title: str) -> Figure:
+def training_figure(log: pd.DataFrame, title: str) -> Figure:
     """Losses and gradient norm of all priors above, validation loss by noise level of each prior below."""
     priors = list(log["prior"].unique())
     figure = plt.figure(figsize=(style.TEXT_WIDTH, 4.4), layout="constrained")
@@ -79,9 +84,9 @@ def training_figure(log: Frame, title: str) -> Figure:
     return figure
 
 
-def _levels(figure: SubFigure, log: Frame, priors: Sequence[str]) -> None:
-    """A panel a prior: mean over the seeds of the validation loss of each noise bin."""
-    columns = [name for name in log if name.startswith(BIN)]
+def _levels(figure: SubFigure, log: pd.DataFrame, priors: Sequence[str]) -> None:
+    """A panel per prior: mean over the seeds of the validation loss of each noise bin."""
+    columns = _columns(log, BIN)
     sigma = [float(name.removeprefix(BIN)) for name in columns]
     shades = plt.cm.ScalarMappable(LogNorm(min(sigma), max(sigma)), style.FIELD_MAP)
     axes = figure.subplots(1, len(priors), squeeze=False, sharey=True)[0]
@@ -96,7 +101,7 @@ def _levels(figure: SubFigure, log: Frame, priors: Sequence[str]) -> None:
     figure.colorbar(shades, ax=list(axes), label="noise level σ", pad=0.01, aspect=25)
 
 
-def learning_figure(log: Frame, floors: dict[str, float], title: str) -> Figure:
+def learning_figure(log: pd.DataFrame, floors: dict[str, float], title: str) -> Figure:
     """Quality of each prior's samples against the states it was trained on, with the data's own level dotted."""
     priors = list(log["prior"].unique())
     figure, axes = plt.subplots(2, 2, figsize=(style.TEXT_WIDTH, 4.2), layout="constrained", sharex=True)
@@ -124,7 +129,7 @@ def _scale(ax: Axes, values: np.ndarray, floor: float) -> None:
         ax.text(0.98, 0.96, f"data: {floor:.1g}", transform=ax.transAxes, ha="right", va="top", fontsize=7, color="0.3")
 
 
-def _lines(ax: Axes, log: Frame, column: str, priors: Sequence[str]) -> None:
+def _lines(ax: Axes, log: pd.DataFrame, column: str, priors: Sequence[str]) -> None:
     """Mean over the seeds and the band from the lowest to the highest."""
     for prior, colour in style.colours(priors).items():
         seeds = log[log["prior"] == prior].groupby("states")[column]

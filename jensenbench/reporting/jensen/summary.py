@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from jensenbench.io import frames
 from jensenbench.io.files import write_text
 from jensenbench.reporting import style
-from jensenbench.reporting.jensen import findings
+from jensenbench.reporting.jensen import curves
 from jensenbench.reporting.render import grid, latex_grid
-from jensenbench.reporting.results import Frame
 from jensenbench.reporting.style import format_value
 
 TABLE = "table_5_jensen"
@@ -25,13 +25,13 @@ what R(D) of a trained prior holds besides the gap; G₂ is the gap of the squar
 equation. Of the prior's first seed; the curves stand in `jensen.md`."""
 
 
-def record(rows: Frame) -> dict[str, Any]:
+def record(rows: pd.DataFrame) -> dict[str, Any]:
     """The numbers of one prior: its largest gap, and what is known at that level."""
-    split, top = findings.shares(rows), largest(rows)
-    loss, loss_low, loss_high = findings.loss_gap_interval(top)
+    split, top = curves.shares(rows), largest(rows)
+    loss, loss_low, loss_high = curves.loss_gap_interval(top)
     numbers = {f"{name}{end}": top[f"{name}{end}"] for name in ("gap", "network") for end in ("", "_low", "_high")}
     return {
-        "pde": rows["pde"].iloc[0], "prior": rows["prior"].iloc[0], "affine": findings.is_affine(rows),
+        "pde": rows["pde"].iloc[0], "prior": rows["prior"].iloc[0], "affine": curves.is_affine(rows),
         "sigma": top["sigma"], "estimator": top["estimator"], **numbers,
         "loss_gap": loss, "loss_gap_low": loss_low, "loss_gap_high": loss_high,
         "floor": rows["floor"].iloc[0], "levels": len(split),
@@ -39,34 +39,34 @@ def record(rows: Frame) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def largest(rows: Frame) -> Frame:
+def largest(rows: pd.DataFrame) -> dict[str, Any]:
     """The level of the largest gap, by the best estimator."""
-    curve = findings.best(rows)
-    return curve.loc[curve["gap"].idxmax()]
+    curve = curves.best(rows)
+    return frames.record(curve, curve["gap"].idxmax())
 
 
-def line(rows: Frame) -> list[str]:
+def line(rows: pd.DataFrame) -> list[str]:
     """Cells of one prior under ``HEADING``."""
     found = record(rows)
     above = f"{found['levels_above']} of {found['levels']}" if found["levels"] else style.MISSING
     shape = "affine" if found["affine"] else "not affine"
-    network, loss = (findings.interval(found, name) for name in ("network", "loss_gap"))
-    at = [f"{found['sigma']:g}", findings.NAMES[found["estimator"]]]
+    network, loss = (curves.interval(found, name) for name in ("network", "loss_gap"))
+    at = [f"{found['sigma']:g}", curves.NAMES[found["estimator"]]]
     label = f"{found['pde']}, {found['prior']}"
-    return [label, shape, findings.interval(found, "gap"), *at, network, loss, format_value(found["floor"]), above]
+    return [label, shape, curves.interval(found, "gap"), *at, network, loss, format_value(found["floor"]), above]
 
 
-def table(groups: Sequence[Frame]) -> str:
+def table(groups: Sequence[pd.DataFrame]) -> str:
     """The lines of all priors in Markdown."""
     return grid(HEADING, [line(rows) for rows in groups])
 
 
-def section(groups: Sequence[Frame]) -> str:
+def section(groups: Sequence[pd.DataFrame]) -> str:
     """Legend and table 5; empty without curves."""
     return f"{LEGEND}\n\n{table(groups)}" if groups else ""
 
 
-def write_table(groups: Sequence[Frame], folder: Path) -> None:
+def write_table(groups: Sequence[pd.DataFrame], folder: Path) -> None:
     """Numbers of table 5 as CSV, its text as LaTeX; nothing without curves."""
     if groups:
         text = pd.DataFrame([record(rows) for rows in groups]).to_csv(

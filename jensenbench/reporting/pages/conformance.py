@@ -45,7 +45,7 @@ def _summary(rows: pd.DataFrame) -> str:
 
 
 def _certificates(labels: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One row a PDE with what was measured of the module itself, one row a field whose law has a released set."""
+    """One row per PDE with what was measured of the module itself, one row per field with a released set."""
     if not labels:
         return []
     rows = [{name: _number(value) for name, value in row.items() if name != "statistics"} for row in labels]
@@ -65,7 +65,7 @@ def _released(fields: Sequence[Mapping[str, Any]]) -> list[str]:
         "1000 states at 64² beside the sets that DiffusionPDE released (`huang2024diffusionpde`), as FunDPS's code "
         "(`yao2025fundps`, `utils/dataset_prop.py`) keeps their statistics. z: the distance in standard errors."
     )
-    return ["### Laws beside the released sets", note, pd.DataFrame(rows).to_markdown(index=False)]
+    return ["### Statistics beside the released sets", note, pd.DataFrame(rows).to_markdown(index=False)]
 
 
 def _number(value: Any, *, z: bool = False) -> str:
@@ -75,7 +75,7 @@ def _number(value: Any, *, z: bool = False) -> str:
 
 
 def _priors(reports: Sequence[Checked]) -> list[str]:
-    """One row a prior, then the checks of all seeds of each."""
+    """One row per prior, then the checks of all seeds of each."""
     table = pd.DataFrame([{**report["labels"], **_verdict(report["rows"])} for report in reports])
     details = []
     for _, found in table.groupby(["PDE", "prior"], sort=False):

@@ -1,4 +1,4 @@
-"""What everything cost: seconds, memory, network evaluations, and when a method pays against a solver."""
+"""The page ``cost.md``: seconds, memory, network evaluations, and break-even against a numerical solver."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,14 +15,16 @@ import torch
 from jensenbench.data.dataset import Dataset
 from jensenbench.errors import UserError
 from jensenbench.io.files import canonical_json, write_text
+from jensenbench.io.frames import groups, listed, records
 from jensenbench.io.provenance import digest_text
 from jensenbench.io.schema import RUN_KEYS
 from jensenbench.reporting.render import grid
-from jensenbench.reporting.results import CONTROL, Frame, Results
+from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds
 
 BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
 KEYS = list(RUN_KEYS)
+COUNTS = ("nfe", "vjp", "jvp", "residual_calls")
 SOLVED = 64  # states on which a solver is timed
 
 
@@ -55,17 +58,13 @@ def insert_times(readme: Path, block: str) -> None:
     write_text(readme, f"{head}{BEGIN}\n{block.strip()}\n{END}{tail}")
 
 
-def machine(timings: Frame) -> str:
+def machine(timings: pd.DataFrame) -> str:
     """Where and when the jobs ran, and the processor that wrote this report."""
-    finished = sorted(timings["finished"].dropna().astype(str))
+    finished = sorted(timings["finished"].dropna().astype(str).tolist())
     lines = [f"- Report written on {processor()}"]
-    lines += [f"- Jobs ran on: {_listed(timings['host'])} (devices: {_listed(timings['device'])})"]
+    lines += [f"- Jobs ran on: {listed(timings['host'])} (devices: {listed(timings['device'])})"]
     lines += [f"- Jobs finished between {finished[0]} and {finished[-1]}"] * bool(finished)
     return "\n".join(lines)
-
-
-def _listed(column: Frame) -> str:
-    return ", ".join(sorted(set(column.dropna().astype(str)))) or "not recorded"
 
 
 def processor() -> str:
@@ -78,50 +77,50 @@ def processor() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def stages(timings: Frame) -> str:
+def stages(timings: pd.DataFrame) -> str:
     """Totals of each stage."""
-    groups = timings.groupby("stage", sort=True)
+    by_stage = timings.groupby("stage", sort=True)
     rows = [
         [str(stage), str(len(part)), format_seconds(part["seconds"].sum()), _mebibytes(part["peak_mib"].max())]
-        for stage, part in groups
+        for stage, part in by_stage
     ]
     everything = format_seconds(timings["seconds"].sum()), _mebibytes(timings["peak_mib"].max())
     rows.append(["**all**", str(len(timings)), *everything])
-    missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in groups.groups]
+    missing = [stage for stage in ("generate", "train", "sample", "evaluate") if stage not in by_stage.groups]
     note = f"\n\nWithout recorded times: {', '.join(missing)}." if missing else ""
     return grid(["stage", "rows", "seconds, summed", "peak MiB"], rows) + note
 
 
-def preparation(timings: Frame) -> str:
+def preparation(timings: pd.DataFrame) -> str:
     """Every row of the stages before and after sampling: data, training, evaluation."""
     chosen = timings[timings["stage"] != "sample"].sort_values(["stage", *KEYS], kind="stable")
     rows = [
-        [row.stage, _label(row), format_seconds(row.seconds), _mebibytes(row.peak_mib), str(row.device)]
-        for row in chosen.itertuples()
+        [row["stage"], _label(row), format_seconds(row["seconds"]), _mebibytes(row["peak_mib"]), str(row["device"])]
+        for row in records(chosen)
     ]
     return grid(["stage", "what", "seconds", "peak MiB", "device"], rows)
 
 
-def _label(row: object) -> str:
-    parts = [getattr(row, key) for key in KEYS]
+def _label(row: Mapping[str, Any]) -> str:
+    parts = [row[key] for key in KEYS]
     return "/".join(str(part) for part in parts if not pd.isna(part) and part != "") or MISSING
 
 
 def sampling(results: Results) -> str:
-    """Seconds a state and metered counts of every run."""
+    """Seconds per state and metered counts of every run."""
     rows = [
         [
-            row.pde, row.prior, f"{row.method}/{row.variant}", row.task, str(row.seed), row.status,
-            format_seconds(row.per_state), format_count(row.nfe), format_count(row.vjp), format_count(row.jvp),
-            format_count(row.residual_calls), _mebibytes(row.peak_mib), str(row.device),
+            row["pde"], row["prior"], f"{row['method']}/{row['variant']}", row["task"], str(row["seed"]), row["status"],
+            format_seconds(row["per_state"]), *(format_count(row[count]) for count in COUNTS),
+            _mebibytes(row["peak_mib"]), str(row["device"]),
         ]
-        for row in timed_runs(results).itertuples()
+        for row in records(timed_runs(results))
     ]  # fmt: skip
-    heading = ["PDE", "prior", "method", "task", "seed", "status", "seconds a state", "NFE", "VJP", "JVP"]
+    heading = ["PDE", "prior", "method", "task", "seed", "status", "seconds per state", "NFE", "VJP", "JVP"]
     return grid([*heading, "residual calls", "peak MiB", "device"], rows)
 
 
-def timed_runs(results: Results) -> Frame:
+def timed_runs(results: Results) -> pd.DataFrame:
     """Runs of methods with their sampling time, and ``per_state`` seconds; NaN where no time was recorded."""
     runs = results.runs[results.runs["method"] != CONTROL]
     timed = results.timings[results.timings["stage"] == "sample"]
@@ -136,9 +135,9 @@ def break_even(results: Results) -> str:
     solver = {pde: solver_seconds(results.dataset(pde)) for pde in sorted(set(results.runs["pde"]))}
     runs = timed_runs(results)
     rows = []
-    for (pde, prior, method, variant), part in runs[runs["status"] == "ok"].groupby(KEYS[:4]):
+    for (pde, prior, method, variant), part in groups(runs[runs["status"] == "ok"], KEYS[:4]):
         if part["per_state"].notna().any():
-            training, per_state = preparation_seconds(results.timings, part.iloc[0]), part["per_state"].mean()
+            training, per_state = preparation_seconds(results.timings, records(part)[0]), part["per_state"].mean()
             count = crossing(training, per_state, solver[pde])
             text = "never" if math.isinf(count) else MISSING if math.isnan(count) else str(math.ceil(count))
             seconds = map(format_seconds, (training, per_state, solver[pde]))
@@ -154,8 +153,8 @@ def break_even(results: Results) -> str:
         "prior",
         "method",
         "preparation, s",
-        "sampling, s a state",
-        "solver, s a state",
+        "sampling, s per state",
+        "solver, s per state",
         "break-even states",
     ]
     return note + "\n\n" + grid(heading, rows)
@@ -169,7 +168,7 @@ def crossing(once: float, each: float, rival: float) -> float:
 
 
 def solver_seconds(dataset: Dataset) -> float:
-    """Seconds a state of the PDE's own solver on a batch of reference states."""
+    """Seconds per state of the PDE's own solver on a batch of reference states."""
     states = dataset.split("reference")[:SOLVED]
     dataset.pde.solve(states[:1])
     started = time.perf_counter()
@@ -177,20 +176,21 @@ def solver_seconds(dataset: Dataset) -> float:
     return (time.perf_counter() - started) / len(states)
 
 
-def preparation_seconds(timings: Frame, run: Frame) -> float:
+def preparation_seconds(timings: pd.DataFrame, run: Mapping[str, Any]) -> float:
     """Mean seconds, over seeds, of the prior of a run, and of the fit and teacher pairs of its method."""
-    seconds = _mean_seconds(timings, "train", run[["pde", "prior"]])
+    prior = {key: run[key] for key in ("pde", "prior")}
+    seconds = _mean_seconds(timings, "train", prior)
     fit = json.loads(run["config_json"]).get("method", {}).get("fit")
     if fit is not None:
-        labels = {**run[["pde", "prior", "method"]], "variant": digest_text(canonical_json(fit))}
+        labels = {**prior, "method": run["method"], "variant": digest_text(canonical_json(fit))}
         seconds += _mean_seconds(timings, "fit", labels)
     if fit is not None and "pairs" in fit:
-        labels = {**run[["pde", "prior"]], "variant": digest_text(canonical_json(fit["pairs"]))}
+        labels = {**prior, "variant": digest_text(canonical_json(fit["pairs"]))}
         seconds += _mean_seconds(timings, "pairs", labels)
     return seconds
 
 
-def _mean_seconds(timings: Frame, stage: str, labels: Mapping[str, str]) -> float:
+def _mean_seconds(timings: pd.DataFrame, stage: str, labels: Mapping[str, str]) -> float:
     chosen = timings["stage"] == stage
     for key, value in labels.items():
         chosen &= timings[key] == value

@@ -1,4 +1,4 @@
-"""The page ``priors.md``: what makes a prior good, and how each was trained."""
+"""The page ``priors.md``: quality of each prior's own samples, cost of its training, and paired ratios."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.evaluation.metrics import find_metric
 from jensenbench.evaluation.statistics import MIN_SEEDS, Estimate, estimate, tied, tied_sets
 from jensenbench.priors.training import TrainingSettings, parse_settings
-from jensenbench.reporting.pages.tables import heading, seeds_sentence
+from jensenbench.reporting.headings import heading, intervals_over
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds, format_value
 from jensenbench.reporting.summary import Candidate, Group
 
-TASK = "unconditional"
 SAMPLER = "edm"
 QUALITIES = ("residual_rel", "mmse", "smse", "sliced_w2")
 Settings = tuple[TrainingSettings, Any]  # of a training and of its backbone
@@ -33,7 +33,7 @@ class Entry:
         candidate: all seeds of the sampler's first variant that ran.
         parameters: number of weights; None where no file is left.
         states, seconds, speed: means over the seeds of training states seen, seconds without checks (of a closed form:
-            to build it), and states a second; NaN where nothing was recorded.
+            to build it), and states per second; NaN where nothing was recorded.
     """
 
     prior: str
@@ -53,11 +53,11 @@ class Entry:
 
 def page(results: Results, figures: Sequence[Path]) -> str:
     """The whole of ``priors.md``; ``figures`` are the stems drawn from training logs."""
-    parts = [f"# Priors of the tier `{results.tier}`", INTRODUCTION, "## What makes a prior good"]
+    parts = [f"# Priors of the tier `{results.tier}`", INTRODUCTION, "## Quality of samples"]
     compared: list[list[str]] = []
     for pde in dict.fromkeys(pde for pde, _ in results.pairs):
         found = [make_entry(results, pde, prior) for label, prior in results.pairs if label == pde]
-        parts += [f"### {pde}", seeds_sentence(found[0].group, exact=not any(entry.trained for entry in found))]
+        parts += [f"### {pde}", intervals_over(found[0].group, exact=not any(entry.trained for entry in found))]
         parts.append(quality_table(found))
         compared += [row for pair in pairs(found) for row in ratio_row(pde, *pair)]
     if compared:
@@ -71,7 +71,7 @@ def make_entry(results: Results, pde: str, prior: str) -> Entry:
     """Collect what is known of a prior."""
     settings = {key: value for key, value in results.settings.get("priors", {}).get(prior, {}).items() if key != "kind"}
     trained = None if results.exact(prior) else parse_settings(settings)
-    group = Group(results, pde, prior, TASK)
+    group = Group(results, pde, prior, UNCONDITIONAL)
     chosen = [c for c in group.candidates if c.method == SAMPLER and c.status == "ok"]
     log, timings = results.training(pde, prior), results.timings
     timings = timings[(timings["stage"] == "train") & (timings["pde"] == pde) & (timings["prior"] == prior)]

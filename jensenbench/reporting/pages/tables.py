@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jensenbench.evaluation.metrics import SERVICES, find_metric
-from jensenbench.evaluation.statistics import MIN_SEEDS
+from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import POST_PROCESSING
 from jensenbench.io.files import write_text
+from jensenbench.io.frames import listed
+from jensenbench.reporting.headings import CORRECTIONS, HEADINGS, POST_PROCESSING_TITLES, heading, intervals_over
 from jensenbench.reporting.render import Table, frame, latex, markdown
-from jensenbench.reporting.results import CONTROL, Frame, Results
+from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.style import format_value
 from jensenbench.reporting.summary import FLOORED, Candidate, Group
 
@@ -29,48 +31,29 @@ ORACLE = (
 )
 RESIDUALS = (
     *FLOORED, "residual_high_order", "std_ratio/*",
-    *(f"free_law/{law}/*" for law in ("interface_density", "gradient_energy")),
+    *(f"free_law/{statistic}/*" for statistic in ("interface_density", "gradient_energy")),
     "residual_rms", "residual_mae", "residual_max", "residual/*",
 )  # fmt: skip
 APPENDIX = "A"
 SECTIONS = {
     "1": "Table 1. Generation",
     "2": "Table 2. Forward, inverse and reconstruction",
-    "3": "Table 3. Constraints: initial rows, boundaries, sensors, kept integrals",
+    "3": "Table 3. Constraints: initial values, boundaries, sensors, conserved quantities",
     "4": "Table 4. Oracle track: bias and spread against the posterior, exact or sampled",
     APPENDIX: "Appendix. Residual variants, samples as returned",
 }
-SERVICE_TITLES = {
-    "": "as returned", "pasted": "with the noise-free observations pasted in", "solved": "+ solve",
-    "newton1": "+ newton, 1 step", "newton3": "+ newton, 3 steps",
-}  # fmt: skip
-CORRECTIONS = ("solved", "newton1", "newton3")  # services that anyone could put after a plain method
-HEADINGS = {
-    "mmse": "mean MSE", "smse": "std MSE", "sliced_w2": "sliced W2", "residual_rel": "residual",
-    "residual_own": "residual, own term", "residual_thresholded": "residual, two-valued", "std_ratio": "std ratio",
-    "crps": "CRPS", "rel_l2_mean": "rel. L2 of the mean", "rel_l2": "rel. L2 of single draws",
-    "error_rate": "error rate", "posterior_mean_error": "bias", "posterior_std_ratio": "spread ratio",
-    "posterior_w2": "W₂ to the posterior", "posterior_coverage_50": "posterior inside 50 %",
-    "posterior_coverage_90": "posterior inside 90 %",
-    "error_over_optimum": "error over optimum", "coverage_50": "coverage of 50 %", "coverage_90": "coverage of 90 %",
-    "free_law/interface_density": "interface density", "free_law/gradient_energy": "gradient energy",
-    "residual_high_order": "residual, fourth order",
-    "constraint_error": "violation",
-    "residual_rms": "rms", "residual_mae": "mean abs.", "residual_max": "max", "residual": "rms",
-}  # fmt: skip
-ARROWS = {"lower": " ↓", "higher": " ↑", "one": " → 1", "nominal": "", None: ""}
 
 
 def all_tables(results: Results) -> Iterator[Table]:
     """Every table of the page, in its order."""
     groups = [Group(results, pde, prior, task) for pde, prior in results.pairs for task in results.tasks(pde, prior)]
     for group in groups:
-        if group.task == "unconditional":
+        if group.task == UNCONDITIONAL:
             yield make_table(group, "1", GENERATION, ("", *CORRECTIONS))
     for group in groups:
-        if group.task != "unconditional":
-            number, columns = ("3", CONSTRAINED) if group.at_place else ("2", OBSERVED)
-            yield make_table(group, number, columns, ("", *SERVICES))
+        if group.task != UNCONDITIONAL:
+            number, columns = ("3", CONSTRAINED) if group.observes_region else ("2", OBSERVED)
+            yield make_table(group, number, columns, ("", *POST_PROCESSING))
     for group in groups:
         if any(metric.startswith("posterior_") for metric in group.columns(ORACLE)):
             yield make_table(group, "4", ORACLE, ("",))
@@ -78,17 +61,17 @@ def all_tables(results: Results) -> Iterator[Table]:
         yield appendix([group for group in groups if (group.pde, group.prior) == pair])
 
 
-def make_table(group: Group, number: str, patterns: Sequence[str], services: Sequence[str]) -> Table:
-    """One numbered table of a group; services that nobody got have no block."""
+def make_table(group: Group, number: str, patterns: Sequence[str], post_processing: Sequence[str]) -> Table:
+    """One numbered table of a group; post-processing that nobody got has no block."""
     metrics = group.columns(patterns)
-    offered = [s for s in services if not s or any(f"{metric}@{s}" in group.names for metric in metrics)]
-    blocks = [group.block(SERVICE_TITLES[s] if len(offered) > 1 else "", metrics, s) for s in offered]
+    offered = [s for s in post_processing if not s or any(f"{metric}@{s}" in group.names for metric in metrics)]
+    blocks = [group.block(POST_PROCESSING_TITLES[s] if len(offered) > 1 else "", metrics, s) for s in offered]
     return Table(
         key=f"{number}_{group.pde}_{group.prior}_{group.task}",
         title=f"{group.pde}, {group.prior}, {group.task}",
         columns={metric: heading(group, metric) for metric in metrics},
         blocks=tuple(blocks),
-        header=header(group),
+        header=intervals_over(group, exact=group.exact),
         verdict=verdict(group),
         notes=tuple(notes(group, metrics)),
         labels={"table": number, "pde": group.pde, "prior": group.prior, "task": group.task},
@@ -104,51 +87,25 @@ def appendix(groups: Sequence[Group]) -> Table:
         title=f"{first.pde}, {first.prior}",
         columns={metric: heading(first, metric) for metric in metrics},
         blocks=tuple(group.block(group.task, metrics) for group in groups),
-        header=header(first),
+        header=intervals_over(first, exact=first.exact),
         notes=(*floors(first), "Columns in physical units are not ranked: they are the first in other norms."),
         labels={"table": "A", "pde": first.pde, "prior": first.prior},
     )
 
 
-def heading(group: Group, metric: str) -> str:
-    """Name, part, unit and direction of a column."""
-    declared = find_metric(metric)
-    part, text = metric.removeprefix(declared.name).removeprefix("/"), HEADINGS.get(declared.name, declared.name)
-    unit = f" [{declared.unit}]" if declared.unit != "1" else ""
-    if metric.startswith("residual") and group.meaningless:
-        return f"{text}{f' {part}' if part else ''}{unit} (meaningless †)"
-    return f"{text}{f' {part}' if part else ''}{unit}{ARROWS[declared.direction]}"
-
-
-def header(group: Group) -> str:
-    """What the intervals are over."""
-    return seeds_sentence(group, exact=group.exact)
-
-
-def seeds_sentence(group: Group, *, exact: bool) -> str:
-    """What intervals over the group's seeds and instances are over, and whether they hold for one training only."""
-    count = len(group.seeds)
-    seeds = "1 seed" if count == 1 else f"{count} seeds"
-    if count >= MIN_SEEDS:
-        return f"Intervals over {seeds} crossed with the instances."
-    if exact:
-        return f"Exact prior; {seeds} of the sampling noise: intervals over the instances."
-    return f"{seeds.capitalize()}: intervals over the instances, *conditional on this trained prior*."
-
-
 def verdict(group: Group) -> str:
-    """Whether plain methods with a service beat methods that use the residual while sampling, winners first."""
-    metric = "sliced_w2" if group.task == "unconditional" else "crps"
+    """Whether post-processed plain methods beat methods that use the residual while sampling, winners first."""
+    metric = "sliced_w2" if group.task == UNCONDITIONAL else "crps"
     methods = [c for c in group.candidates if not c.control and c.status == "ok"]
     aware = [c for c in methods if c.residual_aware and metric in group.names]
     plain = [c for c in methods if not c.residual_aware]
     offered = [s for s in CORRECTIONS if any(group.cell(c, f"{metric}@{s}").n_ok for c in plain)]
-    title = f"**Services against residual-aware methods** ({HEADINGS[metric]}):"
+    title = f"**Post-processed plain methods against residual-aware ones** ({HEADINGS[metric]}):"
     if not aware or not offered:
-        lacking = "no residual-aware method" if not aware else "no plain method with a service"
+        lacking = "no residual-aware method" if not aware else "no post-processed plain method"
         return f"{title} no comparison, {lacking} has results here."
     rival = _leader(group, aware, metric)
-    told = sorted((_compare(group, plain, aware, metric, service) for service in offered), key=lambda told: told[0])
+    told = sorted((_compare(group, plain, aware, metric, name) for name in offered), key=lambda told: told[0])
     against = f"`{rival.name}` {_number(group, rival, metric)} is the best residual-aware method as returned"
     return f"{title} {'; '.join([against, *(text for _, text in told)])}."
 
@@ -157,17 +114,17 @@ RELATIONS = ("beats it", "is tied with it", "loses to it", "cannot be compared w
 
 
 def _compare(
-    group: Group, plain: Sequence[Candidate], aware: Sequence[Candidate], metric: str, service: str
+    group: Group, plain: Sequence[Candidate], aware: Sequence[Candidate], metric: str, post_processing: str
 ) -> tuple[int, str]:
-    """Rank in ``RELATIONS`` and words: the best plain method after a service against all residual-aware ones."""
-    served = f"{metric}@{service}"
-    ran = [c for c in plain if group.cell(c, served).n_ok]
-    best = group.ties({f"{c.name}@{service}": (c, served) for c in ran} | {c.name: (c, metric) for c in aware})
-    wins, loses = any(f"{c.name}@{service}" in best for c in ran), any(c.name in best for c in aware)
+    """Rank in ``RELATIONS`` and words: the best post-processed plain method against all residual-aware ones."""
+    after = f"{metric}@{post_processing}"
+    ran = [c for c in plain if group.cell(c, after).n_ok]
+    best = group.ties({f"{c.name}@{post_processing}": (c, after) for c in ran} | {c.name: (c, metric) for c in aware})
+    wins, loses = any(f"{c.name}@{post_processing}" in best for c in ran), any(c.name in best for c in aware)
     relation = {(True, False): 0, (True, True): 1, (False, True): 2}.get((wins, loses), 3)
-    first = _leader(group, ran, served)
-    name = f"`{first.name}` {SERVICE_TITLES[service]}"
-    return relation, f"{name} {_number(group, first, served)} {RELATIONS[relation]}"
+    first = _leader(group, ran, after)
+    name = f"`{first.name}` {POST_PROCESSING_TITLES[post_processing]}"
+    return relation, f"{name} {_number(group, first, after)} {RELATIONS[relation]}"
 
 
 def _leader(group: Group, candidates: Sequence[Candidate], metric: str) -> Candidate:
@@ -194,11 +151,11 @@ def notes(group: Group, metrics: Sequence[str]) -> Iterator[str]:
 
 def unconverged(group: Group) -> Iterator[str]:
     """How many states had a Newton step whose linear solve stopped at its cap."""
-    for service in CORRECTIONS:
-        counts = {c.name: group.values(c, f"unconverged@{service}") for c in group.candidates}
-        stopped = [f"`{name}` {total:.0f}" for name, values in counts.items() if (total := np.nansum(values)) > 0]
+    for name in CORRECTIONS:
+        counts = {c.name: group.values(c, f"unconverged@{name}") for c in group.candidates}
+        stopped = [f"`{label}` {total:.0f}" for label, values in counts.items() if (total := np.nansum(values)) > 0]
         if stopped:
-            yield f"{SERVICE_TITLES[service]}: states whose linear solve stopped at its cap: {', '.join(stopped)}."
+            yield f"{POST_PROCESSING_TITLES[name]}: states whose linear solve stopped at its cap: {', '.join(stopped)}."
 
 
 def floors(group: Group) -> Iterator[str]:
@@ -253,11 +210,6 @@ def provenance(results: Results) -> str:
     )
 
 
-def listed(column: Frame) -> str:
-    """All values of a column, each once, in order."""
-    return ", ".join(sorted(set(column.dropna().astype(str)) - {""})) or "not recorded"
-
-
 LEGEND = """Each cell: mean, 95 % interval, number of values it rests on / number asked for. Means and intervals are
 made on the metric's own scale (logarithms for errors and residuals) and brought back. **Bold**: the best
 and every method not separated from it by Holm's test over all pairs of the block. *Italic*: controls,
@@ -265,7 +217,7 @@ never ranked and never bold. Rank: by the first column; a method that failed or 
 worst rank. Relative L2 of single draws is √2 worse for a perfect sampler than that of the mean: it is
 never bold. Residuals are rms over the interior points, over the rms of the equation's largest term on
 the data; `≤ floor` is at or below the residual of the data themselves, `≤ float32 floor` of the data in
-single precision: such residuals count as equal. NFE: network evaluations a state, counted by the runner."""
+single precision: such residuals count as equal. NFE: network evaluations per state, counted by the runner."""
 
 
 def absent(results: Results) -> str:

@@ -70,10 +70,10 @@ class Bench:
 
     def exact_draws(self, task: str) -> Tensor:
         """Independent exact posterior draws (I, K, C, *grid)."""
-        law = self.prior.denoiser
-        assert isinstance(law, GaussianPrior)
+        prior = self.prior.denoiser
+        assert isinstance(prior, GaussianPrior)
         data = evaluate.read_observed(self.root / "observations.h5")[task].observation
-        posterior = law.posterior(
+        posterior = prior.posterior(
             Problem(self.dataset.pde, task, self.prior.codec, observation=data, scale=self.dataset.field_std)
         )
         keys = [[("test", task, i, k) for i in range(INSTANCES)] for k in range(DRAWS)]
@@ -180,7 +180,7 @@ def test_rounding_decides_nothing_where_the_data_determine_the_rest(evaluated):
 
 
 def test_levels_of_curves_are_measured_once_a_run(evaluated):
-    """Tables show two levels after services too; the others cost rows and stand in no table."""
+    """Tables show two levels after post-processing too; the others cost rows and stand in no table."""
     served = {name for name in evaluated["metrics"]["metric"] if "coverage" in name and "@" in name}
     assert {name.split("@")[0] for name in served} == {coverage_name(level) for level in TABLED}
 

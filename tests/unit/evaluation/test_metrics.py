@@ -45,7 +45,7 @@ def observed(truth: Tensor, share: float = 0.3, seed: int = 3) -> acc.Observed:
     return acc.Observed(MaskObservation(mask, truth * mask), truth)
 
 
-def test_names_with_parts_and_services_are_declared():
+def test_names_with_parts_and_post_processing_are_declared():
     assert find_metric("rel_l2_mean/u@solved").name == "rel_l2_mean"
     assert find_metric("free_law/interface_density/a").name == "free_law/interface_density"
     assert find_metric("mmse@solved@bootstrap").name == "mmse"
@@ -54,7 +54,7 @@ def test_names_with_parts_and_services_are_declared():
         find_metric("slicd_w2")
 
 
-def test_service_goes_before_the_replicates():
+def test_post_processing_goes_before_the_replicates():
     assert set(suffixed({"mmse": STD, "mmse@bootstrap": STD}, "solved")) == {"mmse@solved", "mmse@solved@bootstrap"}
 
 

@@ -1,4 +1,4 @@
-"""The service + newton: residual and exact data down, as little moved as can be, true states left alone."""
+"""Newton steps as post-processing: residual and misfit fall, states move little, true states stay."""
 
 import pytest
 import torch
@@ -9,8 +9,7 @@ from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import find_task
 from jensenbench.data.dataset import term_scale
-from jensenbench.evaluation.newton import newton
-from jensenbench.evaluation.post_processing import moved
+from jensenbench.evaluation.post_processing import moved, newton
 from jensenbench.plugins.registry import make_pde
 
 INSTANCES, DRAWS = 3, 2
@@ -64,7 +63,7 @@ def test_three_steps_reach_the_equation_and_come_nearer_to_the_truth(name):
 
 
 @pytest.mark.parametrize("task", ["forward", "reconstruction_30"])
-def test_exact_data_are_met_and_noisy_ones_are_not_imposed(task):
+def test_noise_free_observations_are_met_and_noisy_ones_are_not_imposed(task):
     bench = Bench("poisson", task)
     before = bench.noisy()
     after = newton(bench.problem, before)[3].fields

@@ -33,7 +33,7 @@ def test_a_shift_of_one_std_along_all_entries_is_the_distance_of_its_projections
 
 @pytest.mark.parametrize(("width", "expected"), [(1.0, 0.9), (0.2, 0.26), (5.0, 1.0)])
 def test_coverage_of_intervals(width, expected):
-    """Share of N(0, 1) inside the central 90 % of N(0, width²), by the normal law."""
+    """Share of N(0, 1) inside the central 90 % of N(0, width²), by the normal distribution."""
     found = against_draws(draws(400, width=width), draws(200, seed=1), UNKNOWN, STD)
     assert float(found["posterior_coverage_90"].mean()) == pytest.approx(expected, abs=0.03)
 

@@ -120,7 +120,7 @@ def test_transforms_come_back(value, name):
     assert scale.back(float(scale.forward(np.array(value)))) == pytest.approx(value, rel=1e-9, abs=1e-15)
 
 
-def test_badness_measures_the_distance_from_a_target():
+def test_cost_measures_the_distance_from_a_target():
     ratio, coverage = Scale(METRICS["std_ratio"]), Scale(METRICS["coverage_90"])
     assert ratio.cost(ratio.forward(np.array([0.5, 2.0]))) == pytest.approx(math.log(2))
     assert coverage.cost(np.array([0.85, 0.95])) == pytest.approx(0.05)

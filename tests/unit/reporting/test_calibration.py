@@ -10,6 +10,7 @@ import torch
 from jensenbench.evaluation import accuracy as acc
 from jensenbench.evaluation.metrics import tidy
 from jensenbench.evaluation.posterior import against_draws
+from jensenbench.reporting.figures import calibration as figures
 from jensenbench.reporting.pages import calibration
 from jensenbench.reporting.results import Results, load_results
 from jensenbench.reporting.summary import Group
@@ -87,22 +88,25 @@ def group(results: Results) -> Group:
 
 
 def test_narrow_draws_are_told_to_be_over_confident_and_wide_ones_under(results):
-    rows = calibration.curves(results, group(results))
-    at = rows[np.isclose(rows["level"], calibration.TOLD)].set_index("method")
+    rows = figures.curves(results, group(results))
+    at = rows[np.isclose(rows["level"], calibration.LEVEL)].set_index("method")
     readings = calibration.readings_of(at)
     assert readings["dps"] == calibration.NARROW
     assert readings["diffusionpde"] == calibration.WIDE
     assert readings["control"] == calibration.NEITHER
-    (said,) = calibration.sentences(rows)
-    over, under = said.index("over-confident: `dps/corrected`"), said.index("under-confident: `diffusionpde/corrected`")
-    assert over < under
-    assert "outside all of them read 0.550" in said
+    (line,) = calibration.table(rows)
+    found = dict(zip(calibration.heading(figures.TRUTH), line, strict=True))
+    assert found["share if all truths lie outside all draws"] == "0.550"
+    assert found["over-confident at 90 %"].startswith("`dps/corrected` 0.")
+    assert found["under-confident at 90 %"].startswith("`diffusionpde/corrected` 0.")
+    assert found["not separated from 90 %"] == "0 of 2"
+    assert found["posterior itself"].startswith("0.")
 
 
 def test_the_curve_is_what_the_tables_print(results):
     """The same metric, mean and interval as the cells of the tables."""
     here = group(results)
-    rows = calibration.curves(results, here).set_index(["method", "variant", "level"])
+    rows = figures.curves(results, here).set_index(["method", "variant", "level"])
     for candidate in (c for c in here.candidates if (c.method, c.variant) in {key[:2] for key in rows.index}):
         for level in acc.TABLED:
             cell, row = (
@@ -113,7 +117,7 @@ def test_the_curve_is_what_the_tables_print(results):
 
 
 def test_figures_stand_beside_their_numbers_and_in_the_section(results, tmp_path):
-    drawn = list(calibration.write_figures(results, tmp_path))
+    drawn = list(figures.write_figures(results, tmp_path))
     ((stem, rows),) = drawn
     assert stem.name == "calibration_poisson-12_gaussian-p1"
     assert all(stem.with_name(f"{stem.name}.{end}").stat().st_size for end in ("pdf", "png"))
@@ -123,7 +127,7 @@ def test_figures_stand_beside_their_numbers_and_in_the_section(results, tmp_path
 
 def test_posteriors_have_a_figure_of_their_own(results, tmp_path):
     both = with_coverage(results, {"dps/corrected": 0.3}, "posterior_")
-    stems = [stem.name for stem, _ in calibration.write_figures(both, tmp_path)]
+    stems = [stem.name for stem, _ in figures.write_figures(both, tmp_path)]
     assert stems == ["calibration_poisson-12_gaussian-p1", "calibration_posterior_poisson-12_gaussian-p1"]
 
 
@@ -133,14 +137,14 @@ def test_methods_of_one_draw_are_left_out_and_named(results, tmp_path):
     ids = set(runs.loc[(runs["method"] == "diffusionpde") & (runs["task"] == TASK), "run_id"])
     covered = results.metrics["metric"].str.startswith("coverage") & results.metrics["run_id"].isin(ids)
     one = dataclasses.replace(results, runs=runs, metrics=results.metrics[~covered])
-    drawn = list(calibration.write_figures(one, tmp_path))
+    drawn = list(figures.write_figures(one, tmp_path))
     assert "diffusionpde" not in set(drawn[0][1]["method"])
-    assert "fewer than 4 draws an instance: `diffusionpde/corrected`" in calibration.section(one, drawn)
+    assert "fewer than 4 draws per instance: `diffusionpde/corrected`" in calibration.section(one, drawn)
 
 
 def test_a_tier_without_draws_has_no_section(tmp_path):
     plain = load_results(*build(tmp_path))
-    assert calibration.section(plain, list(calibration.write_figures(plain, tmp_path / "figures"))) == ""
+    assert calibration.section(plain, list(figures.write_figures(plain, tmp_path / "figures"))) == ""
 
 
 def test_rounding_says_nothing_about_an_entry_that_is_known():

@@ -11,6 +11,7 @@ import pytest
 from jensenbench.io.files import canonical_json, write_text
 from jensenbench.io.layout import Layout
 from jensenbench.io.provenance import digest_text
+from jensenbench.reporting import pde_loss
 from jensenbench.reporting.figures import evidence as evidence_figures
 from jensenbench.reporting.pages import evidence, questions
 from jensenbench.reporting.results import Results, load_results
@@ -62,7 +63,7 @@ def told(results: Results) -> dict[tuple[str, ...], tuple[str, ...]]:
 
 
 def test_the_arm_without_residual_comes_first(results):
-    (found,) = evidence.arms(results).values()
+    (found,) = pde_loss.arms(results).values()
     assert [(arm.variant, arm.estimate) for arm in found] == [
         ("plain", None), ("corrected", "mean"), ("corrected_sample", "sample"),
     ]  # fmt: skip
@@ -101,7 +102,7 @@ def test_two_seeds_give_values_without_readings(tmp_path):
 
 def test_without_the_control_nothing_is_said(tmp_path):
     lonely = built(tmp_path, arms=("corrected", "corrected_sample"))
-    assert not evidence.arms(lonely)
+    assert not pde_loss.arms(lonely)
     assert evidence_figures.write_figures(lonely, tmp_path) == []
     assert f"- {questions.TRAINING}" in questions.page(lonely, [])
 

@@ -8,13 +8,13 @@ import pytest
 
 from jensenbench.errors import UserError
 from jensenbench.jensen.table import to_csv
-from jensenbench.reporting.jensen import findings as jensen_findings
+from jensenbench.reporting.jensen import curves
 from jensenbench.reporting.jensen import page as jensen
 from jensenbench.reporting.jensen import summary as jensen_summary
 from jensenbench.reporting.results import load_results
 from jensenbench.stages import report
+from tests.support.jensen_tables import frame, row
 from tests.support.synthetic_results import build
-from tests.unit.reporting.test_jensen_page import frame, row
 
 GAPS = {0.1: 0.2, 1.0: 0.4, 10.0: 0.3}
 
@@ -23,14 +23,16 @@ GAPS = {0.1: 0.2, 1.0: 0.4, 10.0: 0.3}
 def rows():
     """A prior whose gap is largest in the middle, above the network's error at two of three levels."""
     loss = {sigma: {"loss_gap": -(gap**2), "loss_gap_error": 0.01} for sigma, gap in GAPS.items()}
-    law = [row("empirical", "empirical", s, gap, law_states=40, network=0.25, **loss[s]) for s, gap in GAPS.items()]
-    return frame([*law, *(row("net", "tweedie", s, 9.0, gap_low=0.0) for s in GAPS)])
+    empirical = [
+        row("empirical", "empirical", s, gap, law_states=40, network=0.25, **loss[s]) for s, gap in GAPS.items()
+    ]
+    return frame([*empirical, *(row("net", "tweedie", s, 9.0, gap_low=0.0) for s in GAPS)])
 
 
 def test_the_line_is_the_level_of_the_largest_gap(rows):
     found = jensen_summary.record(rows)
     assert found["sigma"] == max(GAPS, key=lambda sigma: GAPS[sigma])
-    assert found["gap"] == max(jensen_findings.best(rows)["gap"])
+    assert found["gap"] == max(curves.best(rows)["gap"])
     assert found["loss_gap"] == pytest.approx(-(found["gap"] ** 2))
     assert found["loss_gap_low"] < found["loss_gap"] < found["loss_gap_high"]
     assert (found["levels_above"], found["levels"]) == (2, 3)
@@ -52,7 +54,7 @@ def test_markdown_and_latex_show_the_numbers_of_the_csv(rows, tmp_path):
             assert saved[name] == pytest.approx(value, rel=1e-8)
     text, latex = jensen_summary.section([rows]), (tmp_path / "table_5_jensen.tex").read_text()
     for name in ("gap", "network", "loss_gap"):
-        shown = jensen_findings.interval(pd.Series(saved), name)
+        shown = curves.interval(saved, name)
         assert f"| {shown} |" in text
         assert shown in latex
     assert latex.count("{") == latex.count("}")

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from jensenbench.errors import UserError
 from jensenbench.evaluation.statistics import tied
 from jensenbench.reporting import style
-from jensenbench.reporting.figures import maps
-from jensenbench.reporting.figures import samples as figures
+from jensenbench.reporting.figures import maps, pareto
 from jensenbench.reporting.pages import cost, tables
 from jensenbench.reporting.render import Row, Table, frame, latex, markdown
 from jensenbench.reporting.results import load_results
@@ -117,7 +116,7 @@ def test_only_unknown_fields_have_columns(made):
     ]
 
 
-def test_the_service_has_a_block_of_its_own_ranking(made):
+def test_post_processing_has_a_block_of_its_own_ranking(made):
     solved = rows_of(made, FORWARD, block=1)
     assert made[FORWARD].blocks[1].title == "+ solve"
     assert solved["dps/corrected"].cells["crps"].value < rows_of(made, FORWARD)["dps/corrected"].cells["crps"].value
@@ -132,7 +131,7 @@ def test_the_first_line_below_says_whether_solving_beats_residual_aware_methods(
 
 
 @pytest.mark.parametrize(("solved", "newton"), [(2.0, 0.1), (0.1, 0.2), (2.0, 3.0)])
-def test_the_verdict_names_every_service_and_those_that_win_first(tmp_path, solved, newton):
+def test_the_verdict_names_every_post_processing_and_those_that_win_first(tmp_path, solved, newton):
     entries = [
         Entry(e.method, e.variant, e.error, e.status, e.residual_calls, solved=solved, newton=newton) for e in ENTRIES
     ]
@@ -206,7 +205,7 @@ def test_the_page_holds_no_seconds_hosts_or_dates_and_depends_on_nothing_else(tm
         found = results_of(tmp_path / folder, seconds=seconds)
         pages.append(tables.page(found, list(tables.all_tables(found)), {"dps": {"deviations": ["Norm a state."]}}))
     assert pages[0] == pages[1]
-    assert not any(word in pages[0] for word in ("examplehost", "2031-02-03", "seconds a state"))
+    assert not any(word in pages[0] for word in ("examplehost", "2031-02-03", "seconds per state"))
     assert "[^dps]: `dps`: Norm a state." in pages[0]
     assert "commit: abc123" in pages[0]
 
@@ -216,7 +215,7 @@ def test_equal_results_give_equal_figures_each_with_its_csv(results, tmp_path):
     style.apply()
     for folder in ("a", "b"):
         maps.draw_samples(results, "poisson-12", "network-p1", "forward", tmp_path / folder)
-        figures.draw_pareto(results, "poisson-12", "network-p1", tmp_path / folder)
+        pareto.draw_pareto(results, "poisson-12", "network-p1", tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     expected = [
         f"{stem}.{end}" for stem in ("pareto_poisson-12", "samples_poisson-12_forward") for end in ("csv", "pdf", "png")
@@ -241,7 +240,15 @@ def test_the_stage_writes_everything_and_clears_what_is_stale(tmp_path):
     assert len(list((out / "figures").glob("*.csv"))) == 1 + len(TASKS)
 
 
-def test_the_ledger_holds_seconds_a_state_and_training(results):
+def test_a_page_of_the_repository_that_cannot_be_written_costs_no_report(capsys):
+    def refuse() -> None:
+        raise UserError("a reference fits no row")
+
+    report._update("reports/findings.md", refuse)
+    assert "reports/findings.md is as it was: a reference fits no row" in capsys.readouterr().err
+
+
+def test_the_ledger_holds_seconds_per_state_and_training(results):
     timing = results.layout.prior("poisson-12", "network-p1", 0).with_suffix(".timing.json")
     timing.parent.mkdir(parents=True, exist_ok=True)
     timing.write_text(

@@ -1,7 +1,7 @@
-"""Fronts of error, residual and network evaluations, and the folder of all figures."""
+"""Pareto fronts: error against network evaluations and against the residual, of every method and task."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.io.frames import groups, records
 from jensenbench.reporting import style
-from jensenbench.reporting.figures import maps
-from jensenbench.reporting.results import CONTROL, Frame, Results
+from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.summary import Group
 
 PANEL = 1.9  # inches, width of a panel
@@ -22,30 +23,26 @@ LABELS = {"crps": "CRPS [std]", "sliced_w2": "sliced W2 [std]"}
 
 
 def write_figures(results: Results, out: Path) -> list[Path]:
-    """Every figure of a tier as PDF, PNG and CSV; returns their stems."""
+    """Write the front of every (pde, prior) as PDF, PNG and CSV; returns their stems."""
     style.apply()
-    stems = []
-    for pde, prior in results.pairs:
-        stems.append(draw_pareto(results, pde, prior, out))
-        stems += [maps.draw_samples(results, pde, prior, task, out) for task in results.tasks(pde, prior)]
-    return stems
+    return [draw_pareto(results, pde, prior, out) for pde, prior in results.pairs]
 
 
 def draw_pareto(results: Results, pde: str, prior: str, out: Path) -> Path:
-    """Write ``pareto_{pde}``: error against network evaluations and against the residual, a column a task."""
-    groups = [Group(results, pde, prior, task) for task in results.tasks(pde, prior)]
-    points = pareto_points(groups)
-    figure = _pareto_figure(groups, points, f"{pde}, {prior}")
+    """Write ``pareto_{pde}``: error against network evaluations and against the residual, a column per task."""
+    compared = [Group(results, pde, prior, task) for task in results.tasks(pde, prior)]
+    points = pareto_points(compared)
+    figure = _pareto_figure(compared, points, f"{pde}, {prior}")
     stem = out / f"pareto_{results.suffix(pde, prior)}"
     style.save_figure(figure, stem, points)
     plt.close(figure)
     return stem
 
 
-def pareto_points(groups: Sequence[Group]) -> Frame:
-    """One row a method, variant and task: evaluations, error and residual with their intervals."""
+def pareto_points(compared: Sequence[Group]) -> pd.DataFrame:
+    """One row per method, variant and task: evaluations, error and residual with their intervals."""
     records = []
-    for group in groups:
+    for group in compared:
         error = error_metric(group)
         for candidate in group.candidates:
             shown = {"error": error, "residual": "residual_rel"}
@@ -64,14 +61,16 @@ def pareto_points(groups: Sequence[Group]) -> Frame:
 
 def error_metric(group: Group) -> str:
     """What tells good samples from bad ones: a distance of sets without observations, CRPS with them."""
-    return "sliced_w2" if group.task == "unconditional" else "crps"
+    return "sliced_w2" if group.task == UNCONDITIONAL else "crps"
 
 
-def _pareto_figure(groups: Sequence[Group], points: Frame, title: str) -> Figure:
-    width = max(PANEL * len(groups), style.COLUMN_WIDTH)
-    figure, axes = plt.subplots(2, len(groups), figsize=(width, 3.8), squeeze=False, sharey="col", layout="constrained")
+def _pareto_figure(compared: Sequence[Group], points: pd.DataFrame, title: str) -> Figure:
+    width = max(PANEL * len(compared), style.COLUMN_WIDTH)
+    figure, axes = plt.subplots(
+        2, len(compared), figsize=(width, 3.8), squeeze=False, sharey="col", layout="constrained"
+    )
     methods = points[points["method"] != CONTROL]
-    for column, group in zip(axes.T, groups, strict=True):
+    for column, group in zip(axes.T, compared, strict=True):
         here = methods[methods["task"] == group.task]
         shown = here.assign(**{name: here[name].clip(group.dataset.floor_float32) for name in RESIDUALS})
         for ax, x in zip(column, ("nfe", "residual"), strict=True):
@@ -81,16 +80,16 @@ def _pareto_figure(groups: Sequence[Group], points: Frame, title: str) -> Figure
             column[1].axvline(group.dataset.floor_float32, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
         column[0].set(title=group.task.replace("_", " "), xlabel="network evaluations")
         column[1].set(xlabel="residual / largest term" + ("\n(meaningless)" if group.meaningless else ""))
-    floored = any(at_floor(group, methods[methods["task"] == group.task]) for group in groups)
+    floored = any(at_floor(group, methods[methods["task"] == group.task]) for group in compared)
     _legend(figure, methods, points, floored=floored)
     figure.suptitle(title, fontsize=8)
     return figure
 
 
-def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str, level: float) -> None:
+def _scatter(ax: Axes, here: pd.DataFrame, everywhere: pd.DataFrame, x: str, level: float) -> None:
     """Points with their 95 % intervals; colour is the method, marker the variant; later ones are smaller."""
     palette = style.colours(everywhere["method"].tolist())
-    for row in here.to_dict("records"):
+    for row in records(here):
         variants = everywhere.loc[everywhere["method"] == row["method"], "variant"].tolist()
         ax.errorbar(
             row[x], row["error"], yerr=_bar(row, "error"), xerr=_bar(row, "residual") if x == "residual" else None,
@@ -106,32 +105,32 @@ def _scatter(ax: Axes, here: Frame, everywhere: Frame, x: str, level: float) -> 
     ax.axhline(level, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
 
 
-def _bar(row: dict[str, float], name: str) -> np.ndarray | None:
+def _bar(row: Mapping[str, float], name: str) -> np.ndarray | None:
     """(2, 1) lengths of an error bar, None where there is no interval."""
     ends = np.array([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]])
     return np.maximum(ends, 0) if np.isfinite(ends).all() else None
 
 
-def optimum(points: Frame) -> float:
+def optimum(points: pd.DataFrame) -> float:
     """Error of exact posterior draws; NaN where there are none or the data leave nothing to find."""
     exact = points[(points["method"] == CONTROL) & (points["variant"] == "posterior_draw")]
     least = points.loc[points["method"] != CONTROL, "error"].min()
     return float(exact["error"].iloc[0]) if len(exact) and exact["error"].iloc[0] > 1e-3 * least else math.nan
 
 
-def at_floor(group: Group, points: Frame) -> bool:
+def at_floor(group: Group, points: pd.DataFrame) -> bool:
     """Whether some residual is no larger than that of the data in single precision."""
     return bool((points["residual"] <= group.dataset.floor_float32).any())
 
 
-def _legend(figure: Figure, methods: Frame, points: Frame, *, floored: bool) -> None:
+def _legend(figure: Figure, methods: pd.DataFrame, points: pd.DataFrame, *, floored: bool) -> None:
     palette = style.colours(methods["method"].tolist())
     handles = [
         Line2D([], [], color=palette[method], marker=marker, markersize=4.5, ls="none", label=f"{method}/{variant}")
-        for method, part in methods.groupby("method")
+        for (method,), part in groups(methods, ["method"])
         for variant, marker in style.markers(part["variant"].tolist()).items()
     ]
-    if any(math.isfinite(optimum(part)) for _, part in points.groupby("task")):
+    if any(math.isfinite(optimum(part)) for _, part in groups(points, ["task"])):
         handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label="exact posterior draws"))
     if floored:
         handles.append(
