@@ -205,6 +205,22 @@ def _new(options: Options) -> None:
     scaffold.run(options.kind, options.subject)
 
 
+def _schema(options: Options) -> None:
+    from jensenbench.experiment.schema import fill_tables, schema_text
+    from jensenbench.io.files import write_text
+    from jensenbench.io.provenance import ROOT
+
+    page = ROOT / "docs" / "design.md"
+    write_text(ROOT / "workflow" / "schemas" / "config.schema.yaml", schema_text())
+    write_text(page, fill_tables(page.read_text(encoding="utf-8")))
+
+
+def _findings(options: Options) -> None:
+    from jensenbench.reporting import findings
+
+    findings.render()
+
+
 def _explain(options: Options) -> None:
     from jensenbench.io.tables import read_csv
 
@@ -292,6 +308,8 @@ COMMANDS = (
     Command("conformance", "write the conformance page", partial(_page, "pages.conformance"), (
         *paths("out"), argument("files", nargs="+", type=Path),
     )),
+    Command("findings", "write reports/findings.md from docs/findings.md and the published tables", _findings, ()),
+    Command("schema", "write the schema and the documentation's tables of a tier's settings", _schema, ()),
     Command("new", "write a method or PDE that runs, to start from", _new, (
         argument("kind", choices=PLUGINS), SUBJECT,
     )),

@@ -171,6 +171,3 @@ def _markdown_rows(lines: Sequence[str], section: str) -> Iterator[Row]:
 def _cells(line: str) -> list[str]:
     return [cell.strip().replace("\\|", "|") for cell in CELLS.split(line)[1:-1]]
 
-
-if __name__ == "__main__":
-    render()

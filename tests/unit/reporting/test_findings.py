@@ -38,7 +38,7 @@ def render(tmp_path):
 
 
 def test_the_findings_of_the_repository_resolve_and_are_rendered(tmp_path):
-    """The page below ``reports/`` is that of today's tables; ``python -m jensenbench.reporting.findings`` writes it."""
+    """The page below ``reports/`` is that of today's tables; ``python -m jensenbench findings`` writes it."""
     out = tmp_path / "findings.md"
     findings.render(out=out)
     unlinked = [re.sub(r"\]\([^)]*\)", "]", page.read_text()) for page in (out, findings.PAGE)]
