@@ -19,6 +19,7 @@ from jensenbench.experiment.jobs import (
     TrainJob,
     TuneJob,
     WinnersJob,
+    shared,
 )
 from jensenbench.experiment.tuned import find_tuned
 from jensenbench.plugins.registry import load_method, method_config
@@ -93,16 +94,15 @@ def train_jobs(tier: Tier) -> Iterator[TrainJob]:
         for prior in entry.priors:
             for seed in sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}):
                 settings = tier.prior_settings(prior)
-                yield TrainJob(pde=entry.label, prior=prior, settings=settings, seed=seed, **machine)
+                yield TrainJob(pde=entry.label, prior=prior, prior_settings=settings, seed=seed, **machine)
 
 
 def pairs_job(fit: FitJob) -> PairsJob | None:
     """The teacher pairs that a fit learns from, if any."""
     if "pairs" not in fit.fit:
         return None
-    shared = ("pde", "prior", "prior_settings", "seed", "device", "threads")
     settings = configure("pairs setting", PairSettings(), fit.fit["pairs"])
-    return PairsJob(settings=settings, **{key: getattr(fit, key) for key in shared})
+    return PairsJob(settings=settings, **shared(fit))
 
 
 def sample_jobs(tier: Tier) -> Iterator[SampleJob]:

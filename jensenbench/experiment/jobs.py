@@ -6,7 +6,7 @@ whether a result is stale: a setting that a job does not hold cannot make it run
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,15 +54,20 @@ class ObserveJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainJob:
-    """One prior of one PDE; ``settings`` hold its ``kind``."""
+class PriorJob:
+    """What every job on one prior of one PDE reads; ``prior_settings`` hold its ``kind``."""
 
     pde: str
     prior: str
-    settings: Settings
+    prior_settings: Settings
     seed: int
     device: str = "cpu"
     threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(PriorJob):
+    """One prior of one PDE."""
 
     @property
     def key(self) -> str:
@@ -70,16 +75,10 @@ class TrainJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsJob:
+class PairsJob(PriorJob):
     """Teacher pairs of one prior, which all fits with these settings share."""
 
-    pde: str
-    prior: str
-    prior_settings: Settings
     settings: PairSettings
-    seed: int
-    device: str = "cpu"
-    threads: int = 1
 
     @property
     def key(self) -> str:
@@ -87,17 +86,11 @@ class PairsJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitJob:
+class FitJob(PriorJob):
     """What one method learns on one prior, shared by all samples of the method with these settings ``fit``."""
 
-    pde: str
-    prior: str
-    prior_settings: Settings
     method: str
     fit: Settings
-    seed: int
-    device: str = "cpu"
-    threads: int = 1
 
     @property
     def key(self) -> str:
@@ -105,7 +98,7 @@ class FitJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleJob:
+class SampleJob(PriorJob):
     """Samples of one variant of a method on one prior.
 
     Attributes:
@@ -117,9 +110,6 @@ class SampleJob:
         budget: network evaluations allowed per state.
     """
 
-    pde: str
-    prior: str
-    prior_settings: Settings
     method: str
     variant: str
     preset: str
@@ -127,14 +117,11 @@ class SampleJob:
     by_task: Mapping[str, Settings] = field(default_factory=dict)
     tuned_trials: int = 0
     tasks: tuple[Task, ...]
-    seed: int
     instances: int
     draws: int
     samples: int
     batch: int
     budget: float
-    device: str = "cpu"
-    threads: int = 1
 
     @property
     def cell(self) -> str:
@@ -156,8 +143,7 @@ class SampleJob:
         """The fit whose module the method samples with, if it learns."""
         if "fit" not in self.config:
             return None
-        shared = ("pde", "prior", "prior_settings", "method", "seed", "device", "threads")
-        return FitJob(fit=self.config["fit"], **{key: getattr(self, key) for key in shared})
+        return FitJob(method=self.method, fit=self.config["fit"], **shared(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +173,11 @@ class WinnersJob:
     instances: int
     draws: int
     samples: int
+
+
+def shared(job: PriorJob) -> dict[str, Any]:
+    """What a job hands on to the jobs whose results it reads: prior, seed, machine."""
+    return {one.name: getattr(job, one.name) for one in fields(PriorJob)}
 
 
 def digest(settings: Any) -> str:

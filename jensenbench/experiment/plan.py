@@ -15,6 +15,7 @@ from jensenbench.experiment.jobs import (
     JensenJob,
     ObserveJob,
     PairsJob,
+    PriorJob,
     SampleJob,
     TrainJob,
     TuneJob,
@@ -119,8 +120,8 @@ class Planner:
         return {**self._requests("generate"), "code": stage_digest("observe", pde=self.names[job.label])}
 
     def train(self, job: TrainJob) -> Entry:
-        processes = job.settings.get("processes", 1)
-        gpus = 0 if job.settings["kind"] in EXACT_KINDS else processes
+        processes = job.prior_settings.get("processes", 1)
+        gpus = 0 if job.prior_settings["kind"] in EXACT_KINDS else processes
         code = stage_digest("train", pde=self.names[job.pde])
         return {**self._requests("train", gpus), "cores": job.threads * processes, "code": code}
 
@@ -169,7 +170,7 @@ class Planner:
             {} if fit is None else {"fitted": str(self.layout.fit(*fit.key.split("/")))}
         )
 
-    def _prior(self, job: PairsJob | FitJob | SampleJob) -> str:
+    def _prior(self, job: PriorJob) -> str:
         """The prior file that a job reads: exact priors are built once for all seeds."""
         seed = self.tier.prior_seed(job.prior, job.seed)
         return str(self.layout.prior(job.pde, job.prior, seed))

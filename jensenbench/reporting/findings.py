@@ -170,4 +170,3 @@ def _markdown_rows(lines: Sequence[str], section: str) -> Iterator[Row]:
 
 def _cells(line: str) -> list[str]:
     return [cell.strip().replace("\\|", "|") for cell in CELLS.split(line)[1:-1]]
-

@@ -25,9 +25,9 @@ def run(*, job: TrainJob, data: Path, out: Path, state_dir: Path) -> None:
     A killed run leaves its state in ``state_dir`` and goes on from there when it is started again. A network
     whose settings ask for several processes is trained by a group of them, of which the first one writes.
     """
-    device, processes = pick_device(job.device), job.settings.get("processes", 1)
+    device, processes = pick_device(job.device), job.prior_settings.get("processes", 1)
     if processes != 1 and not parallel.is_joined():
-        parse_settings({key: value for key, value in job.settings.items() if key != "kind"})
+        parse_settings({key: value for key, value in job.prior_settings.items() if key != "kind"})
         arguments = {"job": job, "data": data, "out": out, "state_dir": state_dir}
         parallel.launch(run, arguments, processes=processes, device=job.device)
         return
@@ -36,9 +36,9 @@ def run(*, job: TrainJob, data: Path, out: Path, state_dir: Path) -> None:
     with clock as spent:
         watch = provenance.FileWatch(data)
         dataset = load_dataset(data)
-        states = job.settings.get("quality", 0)
+        states = job.prior_settings.get("quality", 0)
         built, trainer = build_prior(
-            job.settings["kind"], job.settings, dataset, seed=job.seed, state_dir=state_dir, device=device,
+            job.prior_settings["kind"], job.prior_settings, dataset, seed=job.seed, state_dir=state_dir, device=device,
             label=f"train {dataset.label}/{job.prior}/{job.seed}", guard=watch.check,
             quality=PriorQuality(dataset, states=states) if states else None,
         )  # fmt: skip

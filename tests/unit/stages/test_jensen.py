@@ -41,7 +41,7 @@ def files(folder, name, settings, prior):
     splits = {key: pde.generate(range(starts[key], starts[key] + SIZES[key]), seed=0) for key in SPLITS}
     data, file = folder / "data.h5", folder / "0.safetensors"
     write_dataset(data, pde, splits, seed=0)
-    job = TrainJob(pde=name, prior="prior", settings=prior, seed=0)
+    job = TrainJob(pde=name, prior="prior", prior_settings=prior, seed=0)
     train.run(job=job, data=data, out=file, state_dir=folder / "state")
     return data, file
 
