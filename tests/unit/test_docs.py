@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jensenbench.cli import _parser
+from jensenbench.cli import parser
 from jensenbench.core.settings import keys
 from jensenbench.core.tasks import TASKS
 from jensenbench.evaluation.metrics import METRICS, POST_PROCESSING
@@ -51,7 +51,7 @@ def test_commands_are_understood(page):
     commands = re.findall(r"^python -m jensenbench ([^\n#]*)", page.read_text(), re.M)
     for command in (command for command in commands if "…" not in command):
         words = [word for word in command.split() if not word.startswith(("[", "<"))]
-        _parser().parse_args([word.rstrip("]") for word in words if word != "FILE]"])
+        parser().parse_args([word.rstrip("]") for word in words if word != "FILE]"])
 
 
 def test_every_target_and_tier_that_is_named_exists():

@@ -10,6 +10,7 @@ import torch
 from jensenbench.data.dataset import load_dataset
 from jensenbench.data.formats import reader as importers
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.experiment.jobs import GenerateJob
 from jensenbench.io.provenance import ROOT
 from jensenbench.io.schema import SPLITS
 from jensenbench.plugins.registry import make_pde
@@ -82,8 +83,9 @@ def test_known_settings_are_kept(arrays, tmp_path):
 def test_imported_file_has_disjoint_splits_and_an_honest_floor(tmp_path, capsys):
     out = tmp_path / "darcy.h5"
     sizes = {"train": 200, "validation": 10, "test": 10, "reference": 100}
-    arguments = {"format": "neuraloperator", "pde": "darcy", "settings": {"n": 16}, "label": "published", "seed": 0}
-    import_data.run(file=PUBLISHED, splits=sizes, out=out, **arguments)
+    source = {"file": str(PUBLISHED), "format": "neuraloperator"}
+    job = GenerateJob(label="published", pde="darcy", settings={"n": 16}, sizes=sizes, seed=0, source=source)
+    import_data.run(job=job, out=out)
     data = load_dataset(out)
     assert (data.label, data.pde.config.grid, data.source.split()[0]) == ("published", "left_closed", PUBLISHED.name)
     assert data.floor > 1e6 * data.pde.floor

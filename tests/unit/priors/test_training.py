@@ -20,6 +20,7 @@ from jensenbench.core.codec import Codec
 from jensenbench.core.pde import PDE
 from jensenbench.data.dataset import load_dataset, write_dataset
 from jensenbench.errors import UnknownName, UserError
+from jensenbench.experiment.jobs import TrainJob
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors import loop
 from jensenbench.priors.backbones.build import BACKBONES, build_backbone
@@ -234,11 +235,15 @@ def make_file(path: Path, pde: PDE, states: torch.Tensor = STATES) -> Path:
     return path
 
 
+def job_of(settings: dict, device: str = "cpu") -> TrainJob:
+    return TrainJob(pde=PDE_8.label, prior="p", prior_settings=settings, seed=0, device=device)
+
+
 def run_stage(folder: Path, name: str, settings: dict) -> Path:
     data, out = folder / "data.h5", folder / name / "0.safetensors"
     if not data.exists():
         make_file(data, PDE_8)
-    train.run(data=data, out=out, settings=settings, label="p", seed=0, state_dir=folder / name / "state")
+    train.run(job=job_of(settings), data=data, out=out, state_dir=folder / name / "state")
     return out
 
 
@@ -340,9 +345,8 @@ def test_kinds_without_a_file_and_missing_gpus_are_refused(tmp_path):
         for settings in (KINDS["network"], {**KINDS["network"], "processes": 2}):
             with pytest.raises(UserError, match="no usable GPU"):
                 train.run(
-                    data=tmp_path / "data.h5", out=tmp_path / "o", settings=settings, label="p", seed=0,
-                    device="cuda", state_dir=tmp_path,
-                )  # fmt: skip
+                    job=job_of(settings, "cuda"), data=tmp_path / "data.h5", out=tmp_path / "o", state_dir=tmp_path
+                )
 
 
 def test_a_group_of_another_size_than_the_settings_ask_for_is_refused(tmp_path, monkeypatch):
@@ -355,11 +359,13 @@ def test_a_group_of_another_size_than_the_settings_ask_for_is_refused(tmp_path, 
 STAGE = """
 import json, sys
 from pathlib import Path
+from jensenbench.experiment.jobs import TrainJob
 from jensenbench.priors import loop
 from jensenbench.stages import train
 loop.CHECKPOINT_SECONDS = 0.0
 data, out, state, settings = sys.argv[1:]
-train.run(data=Path(data), out=Path(out), settings=json.loads(settings), label="p", seed=0, state_dir=Path(state))
+job = TrainJob(pde="poisson-8", prior="p", prior_settings=json.loads(settings), seed=0)
+train.run(job=job, data=Path(data), out=Path(out), state_dir=Path(state))
 """
 
 

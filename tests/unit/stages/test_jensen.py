@@ -131,7 +131,7 @@ def test_levels_outside_the_prior_are_said_and_settings_without_sense_refused():
     assert any("gap" in row for row in rows)
     with pytest.raises(UserError, match="lowest = 30"):
         replace(SMALL, lowest=30.0)
-    with pytest.raises(UserError, match="two or more"):
+    with pytest.raises(UserError, match="at least 2"):
         replace(SMALL, states=1)
     with pytest.raises(UserError, match="law_states = 1"):
         replace(SMALL, law_states=1)
