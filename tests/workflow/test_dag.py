@@ -143,9 +143,10 @@ def test_every_gpu_is_handed_out_once(tmp_path):
 
 
 def test_a_freed_gpu_is_handed_out_again(tmp_path):
-    holder = "from jensenbench import gpus; import sys; gpus.wait_for_device(1, folder=sys.argv[1]); input()"
+    holder = "from jensenbench.runtime import gpus; import sys; gpus.wait_for_device(1, folder=sys.argv[1]); input()"
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, cwd=ROOT) as process:
         process.communicate(b"\n")
+    assert process.returncode == 0
     assert gpus.wait_for_device(1, folder=str(tmp_path))[0] == 0
 
 
