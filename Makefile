@@ -34,11 +34,11 @@ tune: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@echo "Running the fast tests ..."
-	@$(PYTEST) --timeout 300 -n $(JOBS) --dist loadfile -m "not slow and not slurm"
+	@$(PYTEST) --timeout 300 -n $(JOBS) --dist worksteal -m "not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests ..."
-	@$(PYTEST) --timeout 1800 -n $(JOBS) --dist loadfile -m "slow and not slurm"
+	@$(PYTEST) --timeout 1800 -n $(JOBS) --dist loadgroup -m "slow and not slurm"
 
 slurm-test: $(VENV)/.installed-dev
 	@echo "Running the workflow on a Slurm of its own on this machine ..."

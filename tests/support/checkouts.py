@@ -66,10 +66,27 @@ class Checkout:
         done = self.run(*self.make("reproduce", f"TIER={tier}", "CORES=2"))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
-    def compute(self, tier: str = "micro") -> None:
+    def compute(self, tier: str = "micro", *options: str) -> None:
         """The promised files of a tier alone, without the checks of conformance."""
-        done = self.snakemake("--config", f"tier={tier}", "--", *(f"results/{tier}/{name}" for name in PROMISED))
+        done = self.snakemake(*(options or ("--config", f"tier={tier}")), "--", *promised(tier))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@dataclass(frozen=True)
+class Finished(Checkout):
+    """A checkout with a finished run of a tier; ``seconds``: how long its promised files took."""
+
+    seconds: float
+
+    def copy(self, target: Path) -> Checkout:
+        """The same with all results, to be changed at will."""
+        shutil.copytree(self.root, target, symlinks=True)
+        return Checkout(target)
+
+
+def promised(tier: str) -> list[str]:
+    """Paths of the promised files of a tier."""
+    return [f"results/{tier}/{name}" for name in PROMISED]
 
 
 def count_jobs(printed: str) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """Fixtures of the workflow's tests."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkouts import ROOT, Checkout, copy_sources
+from tests.support.checkouts import ROOT, Checkout, Finished, copy_sources
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +27,12 @@ def new_checkout(sources: Path, tmp_path: Path) -> Callable[[str], Checkout]:
     return lambda name="checkout": copy_sources(sources, tmp_path / name)
 
 
-@pytest.fixture(scope="module")
-def finished(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy with a finished run of the tier micro."""
+@pytest.fixture(scope="session")
+def finished(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A copy with a finished run of the tier micro; tests that change it or run in it take a copy of it."""
     checkout = copy_sources(sources, tmp_path_factory.mktemp("finished") / "checkout")
+    began = time.monotonic()
+    checkout.compute()
+    seconds = time.monotonic() - began
     checkout.reproduce()
-    return checkout
+    return Finished(checkout.root, seconds)

@@ -1,28 +1,29 @@
-"""SIGKILL of scheduler and jobs at random moments, then ``make reproduce`` again: the same bytes."""
+"""SIGKILL of scheduler and jobs at random moments, then the same command again: the bytes of an undisturbed run."""
 
 import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
-from tests.support.checkouts import Checkout
+from tests.support.checkouts import Checkout, promised
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("micro")]
 
 
-def start(checkout: Checkout) -> subprocess.Popen:
-    """``make reproduce`` in a process group of its own."""
+def start(checkout: Checkout, *command: str) -> subprocess.Popen:
+    """A command in a process group of its own."""
     log = (checkout.root / "run.log").open("a")
-    command = checkout.make("reproduce", "TIER=micro", "CORES=2")
-    return subprocess.Popen(command, cwd=checkout.root, stdout=log, stderr=log, start_new_session=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=checkout.root, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
 def descendants(process: subprocess.Popen, words: str) -> list[psutil.Process]:
-    """Living processes below ``make`` whose command line holds some words."""
+    """Living processes below another whose command line holds some words."""
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
@@ -44,8 +45,7 @@ def kill_group(process: subprocess.Popen) -> int:
 def kill_scheduler(process: subprocess.Popen) -> int:
     """Kill Snakemake alone; its jobs must not outlive it."""
     jobs = descendants(process, "-m jensenbench")
-    (scheduler,) = descendants(process, "snakemake --nolock")
-    scheduler.kill()
+    process.kill()
     process.wait(timeout=30)
     _, alive = psutil.wait_procs(jobs, timeout=20)
     assert not alive, [job.cmdline() for job in alive]
@@ -61,28 +61,35 @@ def kill_job(process: subprocess.Popen) -> int:
     return len(jobs)
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_a_killed_run_ends_with_the_same_bytes(seed, new_checkout):
-    began = time.monotonic()
-    undisturbed = new_checkout("undisturbed")
-    undisturbed.compute()
-    length = time.monotonic() - began
-    killed, chance, ended = new_checkout("killed"), random.Random(seed), 0
+def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(finished, new_checkout):
+    """Two runs, one of them killed four times: what is computed again and what is kept has equal bytes."""
+    killed, chance, ended = new_checkout("killed"), random.Random(0), 0
+    run = (
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--nolock",
+        "--rerun-incomplete",
+        "--cores",
+        "2",
+        "--config",
+        "tier=micro",
+    )
     for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):
-        process = start(killed)
+        process = start(killed, *run, "--", *promised("micro"))
         try:
-            process.wait(timeout=chance.uniform(0.15, 0.6) * length)
+            process.wait(timeout=chance.uniform(0.15, 0.6) * finished.seconds)
         except subprocess.TimeoutExpired:
             ended += kill(process)
     assert ended, "no kill met a running job"
-    killed.reproduce()
-    assert killed.results() == undisturbed.results()
+    killed.compute()
+    assert killed.results() == finished.results()
 
 
 def test_a_run_may_start_at_once_after_a_kill(new_checkout):
     """No stale lock: the next run neither waits nor needs --unlock."""
     checkout = new_checkout()
-    process = start(checkout)
+    process = start(checkout, *checkout.make("reproduce", "TIER=micro", "CORES=2"))
     lock = checkout.root / "results" / ".lock"
     until = time.monotonic() + 120
     while not lock.exists() and time.monotonic() < until:

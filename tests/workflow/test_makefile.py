@@ -61,6 +61,7 @@ def test_no_network(tmp_path):
     assert not (tmp_path / "venv" / ".installed").exists()
 
 
+@pytest.mark.slow
 def test_a_version_that_the_index_lacks_is_named(tmp_path):
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("torch==0.0.0.1\n")

@@ -1,11 +1,13 @@
 """A new plug-in is one file: its stub passes the checks, and a method's reaches the tables without another edit."""
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.support.checkouts import Checkout, count_jobs
+from tests.support.checkouts import Checkout, Finished, count_jobs
 
 
 def new(checkout: Checkout, kind: str) -> None:
@@ -14,24 +16,26 @@ def new(checkout: Checkout, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["method", "pde"])
-def test_stub_passes_its_conformance_checks(new_checkout: Callable[..., Checkout], kind: str):
+def test_stub_of_a_pde_passes_its_conformance_check(new_checkout: Callable[..., Checkout]):
     checkout = new_checkout()
-    new(checkout, kind)
-    done = checkout.run(sys.executable, "-m", "jensenbench", "check", kind, "new_idea")
+    new(checkout, "pde")
+    done = checkout.run(sys.executable, "-m", "jensenbench", "check", "pde", "new_idea")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pass" in done.stdout
     assert "FAIL" not in done.stdout
 
 
 @pytest.mark.slow
-def test_stub_of_a_method_reaches_plan_and_tables_without_another_edit(new_checkout: Callable[..., Checkout]):
-    checkout = new_checkout()
-    before = count_jobs(checkout.dry_run())
+@pytest.mark.xdist_group("micro")
+def test_stub_of_a_method_conforms_and_reaches_plan_and_tables_without_another_edit(finished: Finished, tmp_path: Path):
+    checkout = finished.copy(tmp_path / "extended")
     new(checkout, "method")
-    assert count_jobs(checkout.dry_run())["sample"] == before["sample"] + 1
+    assert count_jobs(checkout.dry_run())["sample"] == 1
     done = checkout.snakemake("--config", "tier=micro")
     assert done.returncode == 0, done.stdout + done.stderr
-    reports = checkout.root / "results" / "micro" / "reports"
+    results = checkout.root / "results" / "micro"
     for page in ("tables.md", "conformance.md"):
-        assert "new_idea" in (reports / page).read_text(), page
+        assert "new_idea" in (results / "reports" / page).read_text(), page
+    rows = json.loads((results / "checks" / "method-new_idea.json").read_text())["rows"]
+    assert rows
+    assert all(row["passed"] for row in rows), rows

@@ -1,19 +1,20 @@
-"""Whole runs of the tier micro: equal bytes, and only what changed runs again."""
+"""A finished run of the tier micro: only what changed runs again. Its bytes are compared in ``test_kills``."""
 
 import re
+import shutil
 from collections.abc import Callable
 
 import pytest
 
 from tests.support.checkouts import Checkout, count_jobs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("micro")]
 
 DPS = "methods/dps.py"
 
 
 def sampled_methods(printed: str) -> set[str]:
-    return set(re.findall(r"jensenbench sample .* --method (\S+)", printed))
+    return set(re.findall(r"jensenbench sample --job \S+/jobs/sample/[^/]+/[^/]+/([^/]+)/", printed))
 
 
 def dry_run_after(checkout: Checkout, name: str, change: Callable[[str], str]) -> str:
@@ -25,12 +26,6 @@ def dry_run_after(checkout: Checkout, name: str, change: Callable[[str], str]) -
         return checkout.dry_run()
     finally:
         path.write_text(text)
-
-
-def test_two_runs_give_equal_bytes(finished, new_checkout):
-    again = new_checkout("again")
-    again.compute()
-    assert again.results() == finished.results()
 
 
 def test_a_finished_run_has_nothing_to_do(finished):
@@ -85,11 +80,40 @@ def test_a_setting_of_a_method_runs_its_cells_alone(finished):
     assert sampled_methods(dry_run_after(finished, "config/micro.yaml", one_step_more)) == {"dps"}
 
 
-def test_an_edit_that_changes_no_number_changes_no_metric(finished, new_checkout):
-    before = finished.results()["metrics.csv.gz"]
-    path = finished.root / DPS
-    text = path.read_text()
-    path.write_text(text + "\n_EDITED = True\n")
-    finished.reproduce()
-    assert finished.results()["metrics.csv.gz"] == before
-    path.write_text(text)
+def test_an_edit_that_changes_no_number_changes_no_metric(finished, tmp_path):
+    edited = finished.copy(tmp_path / "edited")
+    path = edited.root / DPS
+    path.write_text(path.read_text() + "\n_EDITED = True\n")
+    edited.compute()
+    assert edited.results()["runs.csv.gz"] != finished.results()["runs.csv.gz"], "dps was sampled by other code"
+    assert edited.results()["metrics.csv.gz"] == finished.results()["metrics.csv.gz"]
+
+
+def test_a_module_that_moves_runs_nothing_and_a_constant_in_it_what_reads_it(finished, new_checkout):
+    """A scratch copy with the finished results, in which the samplers get another name in another package."""
+    copy = new_checkout("moved")
+    shutil.copytree(finished.root / "results", copy.root / "results")
+    shutil.copytree(finished.root / "logs", copy.root / "logs")
+    old, new = (copy.root / "jensenbench" / name for name in ("diffusion/samplers.py", "numerics/update_rules.py"))
+    old.rename(new)
+    for path in (path for folder in ("jensenbench", "methods") for path in (copy.root / folder).rglob("*.py")):
+        text = path.read_text()
+        if "jensenbench.diffusion.samplers" in text:
+            path.write_text(text.replace("jensenbench.diffusion.samplers", "jensenbench.numerics.update_rules"))
+    assert "Nothing to be done" in copy.dry_run()
+    constant = '"heun": partial(ode_heun, end=1.0)'
+    assert constant in new.read_text()
+    jobs = count_jobs(
+        dry_run_after(
+            copy,
+            "jensenbench/numerics/update_rules.py",
+            lambda text: text.replace(constant, constant.replace("1.0", "2.0")),
+        )
+    )
+    assert {"sample", "evaluate", "pairs", "train"} <= set(jobs)
+    assert not {"generate", "observe"} & set(jobs)
+
+
+def test_an_edit_of_another_pde_runs_nothing(finished):
+    printed = dry_run_after(finished, "pdes/darcy.py", lambda text: text + "\n_EDITED = True\n")
+    assert "Nothing to be done" in printed

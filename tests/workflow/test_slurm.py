@@ -29,14 +29,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         subprocess.run([SCRIPTS / "down.sh"], env=environment, check=True)
 
 
-def test_slurm_gives_the_bytes_of_this_machine(new_checkout):
-    local, cluster = new_checkout("local"), new_checkout("cluster")
-    local.reproduce()
+def test_slurm_gives_the_bytes_of_this_machine(finished, new_checkout):
+    cluster = new_checkout("cluster")
     command = ["snakemake", "--cores", "all", "--profile", "slurm", "--config", "tier=micro"]
     done = cluster.run(sys.executable, "-m", *command)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "executor: slurm" in done.stderr or "SLURM run ID" in done.stderr
-    assert cluster.results() == local.results()
+    assert cluster.results() == finished.results()
 
 
 def test_a_gpu_job_is_told_its_device(tmp_path):

@@ -30,6 +30,7 @@ class Shifted(Poisson):
 def fewer(monkeypatch):
     monkeypatch.setattr(certificate, "STATES", 300)
     monkeypatch.setattr(certificate, "POINTS", 24)
+    monkeypatch.setattr(certificate, "SIZES", (8,))
 
 
 def farthest(pde) -> dict[str, float]:
@@ -73,8 +74,7 @@ def test_sizes_that_would_take_too_long_are_left_out(monkeypatch):
     assert set(certificate.speeds(make_pde("circle", {})).values()) == {None}
 
 
-def test_the_certificate_stands_on_the_page(tmp_path, fewer, monkeypatch):
-    monkeypatch.setattr(certificate, "SIZES", (8,))
+def test_the_certificate_stands_on_the_page(tmp_path, fewer):
     for name in ("poisson", "circle"):
         assert cli.main(["check", "pde", name, "--out", str(tmp_path / f"{name}.json")]) == 0
     files = [str(tmp_path / f"{name}.json") for name in ("poisson", "circle")]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jensenbench.checks.pde import check_pde
+from jensenbench.checks.pde import LAWS, PDECase, check_pde
 from jensenbench.checks.report import Check, Report
 from jensenbench.plugins.registry import load_pde
 
@@ -129,8 +129,14 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("broken", "name"), MISTAKES)
 def test_a_mistake_fails_the_law_that_it_breaks(broken, name):
-    report = check_pde(broken(broken.Config(n=12)))
-    assert name in {check.name for check in report.failures}, str(report)
+    check = LAWS[name](PDECase(broken(broken.Config(n=12))))
+    assert not check.passed, str(check)
+
+
+def test_the_report_holds_each_law_under_its_name():
+    report = check_pde(Poisson(Poisson.Config(n=8)))
+    assert [check.name for check in report.checks] == list(LAWS)
+    assert report.passed, str(report)
 
 
 def test_report_passes_only_if_all_checks_do_and_prints_a_line_each():

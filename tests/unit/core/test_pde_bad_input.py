@@ -90,7 +90,7 @@ def test_counts_beyond_what_there_is_are_refused_by_name(name, key):
         assert key in refusal(name, **{key: value})
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NUMBERS), st.floats(-12, 12), st.booleans())
 def test_any_size_of_a_constant_gives_sound_data_or_one_line(pair, exponent, negative):
     (name, key), value = pair, (-1 if negative else 1) * 10**exponent

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from jensenbench.checks.method import kill_fit
+from jensenbench.checks.method_bench import kill_fit
 from jensenbench.core.codec import Codec
 from jensenbench.core.noise import KeyedNoise
 from jensenbench.core.observations import MaskObservation
