@@ -1,7 +1,6 @@
 """A finished run of the tier micro: only what changed runs again. Its bytes are compared in ``test_kills``."""
 
 import re
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -89,28 +88,19 @@ def test_an_edit_that_changes_no_number_changes_no_metric(finished, tmp_path):
     assert edited.results()["metrics.csv.gz"] == finished.results()["metrics.csv.gz"]
 
 
-def test_a_module_that_moves_runs_nothing_and_a_constant_in_it_what_reads_it(finished, new_checkout):
-    """A scratch copy with the finished results, in which the samplers get another name in another package."""
-    copy = new_checkout("moved")
-    shutil.copytree(finished.root / "results", copy.root / "results")
-    shutil.copytree(finished.root / "logs", copy.root / "logs")
-    old, new = (copy.root / "jensenbench" / name for name in ("diffusion/samplers.py", "numerics/update_rules.py"))
-    old.rename(new)
+def test_a_module_that_moves_runs_nothing_and_a_constant_in_it_what_reads_it(finished, tmp_path):
+    """In a copy with all results, the samplers get another name in another package."""
+    copy, moved = finished.copy(tmp_path / "moved"), "jensenbench/numerics/update_rules.py"
+    (copy.root / "jensenbench/diffusion/samplers.py").rename(copy.root / moved)
     for path in (path for folder in ("jensenbench", "methods") for path in (copy.root / folder).rglob("*.py")):
         text = path.read_text()
         if "jensenbench.diffusion.samplers" in text:
             path.write_text(text.replace("jensenbench.diffusion.samplers", "jensenbench.numerics.update_rules"))
     assert "Nothing to be done" in copy.dry_run()
-    constant = '"heun": partial(ode_heun, end=1.0)'
-    assert constant in new.read_text()
-    jobs = count_jobs(
-        dry_run_after(
-            copy,
-            "jensenbench/numerics/update_rules.py",
-            lambda text: text.replace(constant, constant.replace("1.0", "2.0")),
-        )
-    )
-    assert {"sample", "evaluate", "pairs", "train"} <= set(jobs)
+    constant = "partial(ode_heun, end=1.0)"
+    assert constant in (copy.root / moved).read_text()
+    jobs = count_jobs(dry_run_after(copy, moved, lambda text: text.replace(constant, "partial(ode_heun, end=2.0)")))
+    assert {"sample", "evaluate", "pairs", "fit"} <= set(jobs)
     assert not {"generate", "observe"} & set(jobs)
 
 
