@@ -111,7 +111,7 @@ def environment() -> str:
 
 def key_of(stage: str, wildcards: Namedlist) -> str:
     """Key of a job in the plan."""
-    return "/".join(wildcards[name] for name in KEYS[stage])
+    return str(Path(*(wildcards[name] for name in KEYS[stage])))
 
 
 def job_of(stage: str, wildcards: Namedlist) -> dict:
@@ -166,7 +166,7 @@ def references(wildcards: Namedlist) -> list[str]:
 
 def files_of(stage: str, path: Callable, *, name: str = "") -> list[str]:
     """The product of every job of a stage, by its path in the layout."""
-    found = [path(*key.split("/")) for key in plan["jobs"][stage]]
+    found = [path(*Path(key).parts) for key in plan["jobs"][stage]]
     return [str(product / name if name else product) for product in found]
 
 
