@@ -72,19 +72,9 @@ def kill_job(process: subprocess.Popen) -> int:
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(finished, new_checkout):
     """Two runs, one of them killed four times: what is computed again and what is kept has equal bytes."""
     killed, chance, jobs, ended = new_checkout("killed"), random.Random(0), 0, 0
-    run = (
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--nolock",
-        "--rerun-incomplete",
-        "--cores",
-        "2",
-        "--config",
-        "tier=micro",
-    )
+    run = (sys.executable, "-m", "snakemake", "--cores", "2", "--config", "tier=micro", "--", *promised("micro"))
     for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):
-        process = start(killed, *run, "--", *promised("micro"))
+        process = start(killed, *run)
         jobs += chance.randint(1, 3)
         try:
             run_until(killed, process, jobs, chance.uniform(0, 3))
