@@ -41,6 +41,11 @@ class Checkout:
         """Command of a make target that finds this interpreter's packages installed."""
         return ["make", f"VENV={self.installed()}", *targets]
 
+    def copy(self, target: Path) -> "Checkout":
+        """The same with all results, to be changed at will."""
+        shutil.copytree(self.root, target, symlinks=True)
+        return Checkout(target)
+
     def installed(self) -> Path:
         """A folder that looks to make like a finished virtual environment."""
         venv = self.root / "installed"
@@ -70,18 +75,6 @@ class Checkout:
         """The promised files of a tier alone, without the checks of conformance."""
         done = self.snakemake(*(options or ("--config", f"tier={tier}")), "--", *promised(tier))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
-@dataclass(frozen=True)
-class Finished(Checkout):
-    """A checkout with a finished run of a tier; ``seconds``: how long its promised files took."""
-
-    seconds: float
-
-    def copy(self, target: Path) -> Checkout:
-        """The same with all results, to be changed at will."""
-        shutil.copytree(self.root, target, symlinks=True)
-        return Checkout(target)
 
 
 def promised(tier: str) -> list[str]:

@@ -1,12 +1,11 @@
 """Fixtures of the workflow's tests."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkouts import ROOT, Checkout, Finished, copy_sources
+from tests.support.checkouts import ROOT, Checkout, copy_sources
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +27,8 @@ def new_checkout(sources: Path, tmp_path: Path) -> Callable[[str], Checkout]:
 
 
 @pytest.fixture(scope="session")
-def finished(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy with a finished run of the tier micro; tests that change it or run in it take a copy of it."""
     checkout = copy_sources(sources, tmp_path_factory.mktemp("finished") / "checkout")
-    began = time.monotonic()
-    checkout.compute()
-    seconds = time.monotonic() - began
     checkout.reproduce()
-    return Finished(checkout.root, seconds)
+    return checkout

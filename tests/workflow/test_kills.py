@@ -34,6 +34,14 @@ def descendants(process: subprocess.Popen, words: str) -> list[psutil.Process]:
     return found
 
 
+def run_until(checkout: Checkout, process: subprocess.Popen, jobs: int, seconds: float) -> None:
+    """Wait until so many jobs in all have ended, and some seconds more; TimeoutExpired where the run goes on."""
+    log = checkout.root / "run.log"
+    while process.poll() is None and log.read_text().count("Finished jobid") < jobs:
+        time.sleep(0.1)
+    process.wait(timeout=seconds)
+
+
 def kill_group(process: subprocess.Popen) -> int:
     """Kill everything at once, as a machine that goes down does."""
     jobs = descendants(process, "-m jensenbench")
@@ -63,22 +71,13 @@ def kill_job(process: subprocess.Popen) -> int:
 
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(finished, new_checkout):
     """Two runs, one of them killed four times: what is computed again and what is kept has equal bytes."""
-    killed, chance, ended = new_checkout("killed"), random.Random(0), 0
-    run = (
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--nolock",
-        "--rerun-incomplete",
-        "--cores",
-        "2",
-        "--config",
-        "tier=micro",
-    )
+    killed, chance, jobs, ended = new_checkout("killed"), random.Random(0), 0, 0
+    run = (sys.executable, "-m", "snakemake", "--cores", "2", "--config", "tier=micro", "--", *promised("micro"))
     for kill in (kill_scheduler, kill_group, kill_scheduler, kill_job):
-        process = start(killed, *run, "--", *promised("micro"))
+        process = start(killed, *run)
+        jobs += chance.randint(1, 3)
         try:
-            process.wait(timeout=chance.uniform(0.15, 0.6) * finished.seconds)
+            run_until(killed, process, jobs, chance.uniform(0, 3))
         except subprocess.TimeoutExpired:
             ended += kill(process)
     assert ended, "no kill met a running job"

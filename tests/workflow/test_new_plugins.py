@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkouts import Checkout, Finished, count_jobs
+from tests.support.checkouts import Checkout, count_jobs
 
 
 def new(checkout: Checkout, kind: str) -> None:
@@ -27,7 +27,7 @@ def test_stub_of_a_pde_passes_its_conformance_check(new_checkout: Callable[..., 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("micro")
-def test_stub_of_a_method_conforms_and_reaches_plan_and_tables_without_another_edit(finished: Finished, tmp_path: Path):
+def test_stub_of_a_method_conforms_and_reaches_plan_and_tables_without_another_edit(finished: Checkout, tmp_path: Path):
     checkout = finished.copy(tmp_path / "extended")
     new(checkout, "method")
     assert count_jobs(checkout.dry_run())["sample"] == 1
@@ -36,6 +36,6 @@ def test_stub_of_a_method_conforms_and_reaches_plan_and_tables_without_another_e
     results = checkout.root / "results" / "micro"
     for page in ("tables.md", "conformance.md"):
         assert "new_idea" in (results / "reports" / page).read_text(), page
-    rows = json.loads((results / "checks" / "method-new_idea.json").read_text())["rows"]
+    rows = json.loads((results / "conformance" / "method-new_idea.json").read_text())["rows"]
     assert rows
     assert all(row["passed"] for row in rows), rows

@@ -52,6 +52,7 @@ def test_one_cell_of_each_stage_computed_again_gives_equal_bytes(smoke, table, n
         assert found
         assert found == {path: (smoke.root / path).read_bytes() for path in found}
     mine = read_metrics(again)
+    mine = mine[mine["variant"] != "unconditional_prior"]  # a control made of the states of whichever cell comes first
     assert set(mine["method"]) == {"edm", "piddm", "control"}
     whole = table.merge(mine[[*RUN_KEYS]].drop_duplicates(), on=list(RUN_KEYS))
     columns = [*RUN_KEYS, "instance", "draw", "sigma", "metric", "unit", "value"]
