@@ -9,11 +9,11 @@ class UserError(ValueError):
 
 
 class UnknownName(UserError):
-    """A name that nothing answers to; the message offers the nearest known one."""
+    """A name that nothing answers to; the message offers the nearest known one, if there is one near."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         names = sorted(known)
-        nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
+        nearest = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 

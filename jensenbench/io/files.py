@@ -2,7 +2,7 @@
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +19,10 @@ from jensenbench.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # with the permissions that the umask leaves, as any new file
     try:
         yield temporary
-        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -33,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -49,6 +47,18 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
         fill(file)
 
 
+def cannot_open(path: Path, error: Exception) -> str | None:
+    """Why a file that may be whole cannot be opened, and the remedy; None where the reason is another one."""
+    if isinstance(error, BlockingIOError) or "unable to lock" in str(error):
+        return (
+            f"{path} is in use by another program, or lies where files cannot be locked ({error}): close it there and "
+            "start again, or set HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if isinstance(error, PermissionError):
+        return f"{path} may not be read by this user ({error}): ask its owner for the permission, or copy it"
+    return None
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; a missing, truncated or foreign file raises UserError."""
@@ -57,7 +67,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise UserError(f"{path} is truncated or not HDF5 ({error}); delete it and run its stage again") from error
+        damaged = f"{path} is truncated or not HDF5 ({error}); delete it and run its stage again"
+        raise UserError(cannot_open(path, error) or damaged) from error
     with file:
         yield file
 
@@ -100,7 +111,7 @@ def canonical_json(value: Mapping[str, Any] | list[Any]) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; raises UserError where there is none."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the configuration {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

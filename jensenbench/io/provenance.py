@@ -95,12 +95,17 @@ def versions() -> str:
 
 @cache
 def git_commit() -> str:
-    """Commit of the checkout, with ``+`` if sources differ from it; ``unknown`` outside git."""
+    """Commit of the checkout, with ``+`` if sources differ from it; ``unknown`` outside git.
+
+    A repository around the checkout that is not its own says nothing about it.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *PACKAGES)
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

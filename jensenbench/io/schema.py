@@ -10,4 +10,35 @@ RUN_COLUMNS = (
 )  # fmt: skip
 METRIC_COLUMNS = ("run_id", "instance", "draw", "sigma", "metric", "unit", "value")
 TIMING_COLUMNS = (*RUN_KEYS, "stage", "seconds", "peak_mib", "device", "host", "finished")
+TEXT = frozenset(
+    {
+        "run_id",
+        "pde",
+        "prior",
+        "method",
+        "variant",
+        "task",
+        "status",
+        "reason",
+        "config_digest",
+        "config_json",
+        "data_digest",
+        "prior_digest",
+        "code_digest",
+        "environment_digest",
+        "versions",
+        "git_commit",
+        "command",
+        "metric",
+        "unit",
+        "stage",
+        "device",
+        "host",
+        "finished",
+        "law",
+        "estimator",
+        "denoiser",
+        "residual_of",
+    }
+)  # columns of text, in any table
 SPLITS = ("train", "validation", "test", "reference")

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 from jensenbench.errors import UserError
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, replacing
-from jensenbench.io.schema import METRIC_COLUMNS, RUN_COLUMNS, RUN_KEYS, SCHEMA_VERSION, TIMING_COLUMNS
+from jensenbench.io.schema import METRIC_COLUMNS, RUN_COLUMNS, RUN_KEYS, SCHEMA_VERSION, TEXT, TIMING_COLUMNS
 
 RUN_ID = (*RUN_KEYS, "config_digest", "data_digest")  # columns that name a run
 COLUMNS = {"runs": RUN_COLUMNS, "metrics": METRIC_COLUMNS, "timings": TIMING_COLUMNS}
@@ -32,8 +33,8 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 def read_csv(path: Path) -> pd.DataFrame:
     """A table written by :func:`write_csv`; raises UserError where it is missing or truncated."""
     try:
-        return pd.read_csv(path, dtype={"reason": "string", "seed": "int64"} if path.name.startswith("runs") else None)
-    except (OSError, EOFError, ValueError) as error:
+        return read_typed(path)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} is missing or truncated ({error}); run its stage again") from error
 
 
@@ -57,6 +58,17 @@ def write_tables(
     write_csv(out / "runs.csv.gz", runs)
     write_csv(out / "metrics.csv.gz", pd.concat(found, ignore_index=True).reindex(columns=list(METRIC_COLUMNS)))
     write_csv(out / "timings.csv.gz", pd.DataFrame(timings, columns=list(TIMING_COLUMNS)))
+
+
+def read_typed(path: Path) -> pd.DataFrame:
+    """A CSV file in which every column of text stays text, whatever its values look like.
+
+    A commit ``12345678e901`` is no number and a variant ``None`` is not missing; empty text is the empty string.
+    """
+    names = list(pd.read_csv(path, nrows=0).columns)
+    text, numbers = [name for name in names if name in TEXT], [name for name in names if name not in TEXT]
+    missing = {name: ["", "nan", "NaN"] for name in numbers}
+    return pd.read_csv(path, dtype=dict.fromkeys(text, str), na_values=missing, keep_default_na=False)
 
 
 def read_tables(folder: Path) -> Tables:

@@ -39,7 +39,7 @@ def write_stub(kind: str, name: str) -> Path:
         raise UnknownName("kind of plug-in", kind, FOLDERS)
     _check_name(kind, name)
     path = ROOT / FOLDERS[kind] / f"{name}.py"
-    template = Template((_TEMPLATES / f"{kind}.py.in").read_text())
+    template = Template((_TEMPLATES / f"{kind}.py.in").read_text(encoding="utf-8"))
     write_text(path, template.substitute(name=name, title=name.title().replace("_", "")))
     return path
 

@@ -94,7 +94,7 @@ class Pairs:
     def load(cls, path: Path) -> Self:
         """Read the index that :meth:`write` wrote; raises UserError if it is missing or damaged."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is missing or damaged ({error}); run the stage `pairs`") from error
         files = tuple((name, at, digest) for name, at, digest in content["files"])

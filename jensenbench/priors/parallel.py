@@ -75,7 +75,7 @@ def launch(work: Work, arguments: Mapping[str, Any], *, processes: int, device: 
         except (ProcessExitedException, ProcessRaisedException):
             error = Path(folder, "error")
             if error.exists():
-                raise UserError(error.read_text()) from None
+                raise UserError(error.read_text(encoding="utf-8")) from None
             raise
 
 
@@ -84,7 +84,7 @@ def _member(number: int, work: Work, arguments: Mapping[str, Any], processes: in
     try:
         _join(work, arguments, number, device, init_method=f"file://{folder}/group", rank=number, world_size=processes)
     except UserError as error:
-        Path(folder, "error").write_text(str(error))
+        Path(folder, "error").write_text(str(error), encoding="utf-8")
         raise SystemExit(1) from None
 
 

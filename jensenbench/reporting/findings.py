@@ -79,7 +79,7 @@ def render(source: Path = SOURCE, out: Path = PAGE, *, root: Path = ROOT) -> Non
     Raises:
         UserError: a reference that is unknown, unused or does not fit exactly one number, or a digit typed by hand.
     """
-    text = source.read_text()
+    text = source.read_text(encoding="utf-8")
     typed = list(typed_digits(text))
     if typed:
         raise UserError(f"{source} has digits typed by hand, use references: {typed[0]}")
@@ -147,10 +147,10 @@ def _number(text: str) -> bool:
 def _rows(file: Path, section: str) -> Iterator[Row]:
     """Rows of a CSV file, or of the tables of a page in Markdown below one heading."""
     if file.suffix == ".md":
-        yield from _markdown_rows(file.read_text().splitlines(), section)
+        yield from _markdown_rows(file.read_text(encoding="utf-8").splitlines(), section)
         return
     opener = gzip.open if file.suffix == ".gz" else open
-    with opener(file, "rt", newline="") as stream:
+    with opener(file, "rt", newline="", encoding="utf-8") as stream:
         yield from csv.DictReader(stream)
 
 

@@ -1,5 +1,6 @@
 """Tables as values, and their text in Markdown, LaTeX and CSV."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,12 +77,22 @@ class Table:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+def one_line(text: str) -> str:
+    """Text of several lines, such as a traceback's, as one."""
+    return " ".join(text.split())
+
+
+def plain_text(text: str) -> str:
+    """Text of any origin as one line of Markdown that holds no HTML; ``<=`` stays."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text))
+
+
 def markdown(table: Table, *, footnotes: Sequence[str] = ()) -> str:
     """A section of ``tables.md``; methods named in ``footnotes`` get a mark."""
     parts = [f"### {table.title}", table.header]
     for block in table.blocks:
         parts += [f"**{block.title}**" if block.title else "", _markdown_block(table, block, footnotes)]
-    parts += [table.verdict, "\n".join(f"- {note}" for note in table.notes)]
+    parts += [table.verdict, "\n".join(f"- {plain_text(note)}" for note in table.notes)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -100,7 +111,7 @@ def _markdown_row(row: Row, columns: Mapping[str, str], footnotes: Sequence[str]
     name = f"*{row.label}*" if row.control else f"`{row.label}`"
     mark = f"[^{row.method}]" if row.method in footnotes and not row.control else ""
     cells = [_emphasis(text, row.cells.get(key), row.control, "**{}**", "*{}*") for key, text in _texts(row, columns)]
-    return [_rank(row), name + mark, *(cell.replace("|", "\\|") for cell in cells), format_count(row.nfe)]
+    return [_rank(row), name + mark, *(plain_text(cell).replace("|", "\\|") for cell in cells), format_count(row.nfe)]
 
 
 def _rank(row: Row) -> str:
@@ -133,7 +144,7 @@ def latex(table: Table) -> str:
         lines += ["\\midrule"] * bool(index)
         lines += [f"\\multicolumn{{{width}}}{{l}}{{{_escape(block.title)}}} \\\\"] * bool(block.title)
         lines += [_latex_row(row, table.columns) for row in block.rows]
-    notes = [f"% {text}" for text in (table.header, table.verdict, *table.notes) if text]
+    notes = [f"% {one_line(text)}" for text in (table.header, table.verdict, *table.notes) if text]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", *notes]) + "\n"
 
 
@@ -165,7 +176,7 @@ _LATEX = {
 
 
 def _escape(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
 
 
 def frame(table: Table) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def format_value(value: float, low: float | None = None, high: float | None = No
         return "not finite"
     if value == 0 and not low and not high:
         return "0"
-    exponent = math.floor(math.log10(abs(value))) if value else 0
+    exponent = int(f"{value:.2e}".split("e")[1])  # of the rounded value: 9.996e-5 is 1.00e-4
     scientific = not -4 < exponent < 5
     decimals = 2 if scientific else max(0, 2 - exponent)
     shift, suffix = (10.0**exponent, f"e{exponent}") if scientific else (1.0, "")

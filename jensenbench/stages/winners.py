@@ -46,7 +46,9 @@ def describe(job: WinnersJob, table: pd.DataFrame, out: Path, chosen: list[Winne
 
 def write(path: Path, chosen: list[Winner], origin: dict[str, object]) -> None:
     """Put winners into a method's file; its leading comments and everything else in it stay."""
-    text = path.read_text() if path.exists() else f"# Settings of {path.stem} by variant, PDE and task.\n"
+    text = (
+        path.read_text(encoding="utf-8") if path.exists() else f"# Settings of {path.stem} by variant, PDE and task.\n"
+    )
     comments = [line for line in text.splitlines() if line.startswith("#")]
     content = merged(read_yaml(path) if path.exists() else {}, chosen, origin)
     body = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)

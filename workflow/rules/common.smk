@@ -73,16 +73,26 @@ def typed(value: object) -> object:
     return value
 
 
+def open_lock() -> None:
+    """Open the lock file; one that another user made may be locked although it may not be written."""
+    try:
+        LOCK.parent.mkdir(exist_ok=True)
+        HELD.append(LOCK.open("r" if LOCK.exists() and not os.access(LOCK, os.W_OK) else "a"))
+    except OSError as error:
+        sys.exit(f"jensenbench: {LOCK} cannot be opened ({error.strerror}): run in a folder that you may write to")
+
+
 def hold_lock() -> None:
     """Let one run at a time work in this folder; the lock ends with the process, however it ends."""
-    LOCK.parent.mkdir(exist_ok=True)
-    HELD.append(LOCK.open("w"))
+    open_lock()
     try:
         fcntl.flock(HELD[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(
             f"jensenbench: another run works in this folder (it holds {LOCK}): wait for its end, or use another checkout"
         )
+    except OSError as error:  # file systems without locks, such as some network ones
+        print(f"jensenbench: {LOCK} cannot be locked ({error.strerror}): start no other run here", file=sys.stderr)
 
 
 def limit_gpus() -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from jensenbench.errors import UserError
+from jensenbench.io.files import cannot_open
 
 Arrays = dict[str, NDArray]
 
@@ -40,8 +41,8 @@ def _parsing(path: Path, kind: str) -> Iterator[None]:
             raise UserError(
                 f"{path} holds pickled objects, which can run any code: refused; pass --unpickle to trust it"
             ) from error
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} is truncated, damaged or no {kind} ({reason}): fetch it again") from error
+        damaged = f"{path} is truncated, damaged or no {kind} ({type(error).__name__}: {error}): fetch it again"
+        raise UserError(cannot_open(path, error) or damaged) from error
 
 
 def read_npz(source: Source, keys: Sequence[str]) -> Arrays:
@@ -72,7 +73,11 @@ def read_pt(source: Source, keys: Sequence[str]) -> Arrays:
     """The named tensors of a ``torch.save`` file; all but tensors in plain containers counts as pickled."""
     with _parsing(source.path, "PyTorch file"):
         content = torch.load(source.path, map_location="cpu", weights_only=not source.unpickle)
-        return _named(source.path, content, content, keys)
+        if not isinstance(content, Mapping):
+            shape = f" of shape {tuple(content.shape)}" if isinstance(content, torch.Tensor) else ""
+            found = f"one {type(content).__name__}{shape}"
+            raise UserError(f"{source.path} holds {found}, expected a dict with {list(keys)}: check --format")
+        return _named(source.path, {key: _plain(value) for key, value in content.items()}, content, keys)
 
 
 def read_mat(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
@@ -166,6 +171,14 @@ def _named(
     if missing:
         raise UserError(f"{path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
     return {key: _numeric(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
+
+
+def _plain(value: Any) -> Any:
+    """A tensor as an array, without its graph; bfloat16, which numpy lacks, as float32."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _numeric(array: NDArray) -> NDArray:

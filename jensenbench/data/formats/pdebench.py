@@ -30,7 +30,7 @@ def read_darcy(source: Source, settings: Settings) -> Imported:
 
 def named_source(path: Path) -> float | None:
     """The source, ``beta`` in a file name, None where it is absent."""
-    beta = re.search(r"beta(\d+(?:\.\d+)?)", path.name)
+    beta = re.search(r"beta(\d*\.?\d+(?:[eE][-+]?\d+)?)", path.name)
     return float(beta[1]) if beta else None
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from jensenbench.errors import UserError
 from jensenbench.io.files import write_text
 from jensenbench.io.frames import listed, record, records
+from jensenbench.io.tables import read_typed
 from jensenbench.jensen import toy
 from jensenbench.jensen.estimate import SQUARES
 from jensenbench.jensen.table import COLUMNS, LIKELIHOOD_COLUMNS, VISIT_COLUMNS, beside
@@ -63,7 +64,7 @@ def visited_parts(visits: pd.DataFrame | None, rows: pd.DataFrame, out: Path) ->
 def read(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """A table of the stage with the seed of its file's name; a foreign one is one clear error."""
     try:
-        frame = pd.read_csv(path)
+        frame = read_typed(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no table of the stage `jensen` ({error}); run it again") from error
     if list(frame.columns) != list(columns):
@@ -86,13 +87,13 @@ def curves_of(results: Results) -> list[pd.DataFrame]:
 
 def not_drawn(rows: pd.DataFrame) -> Iterator[str]:
     """Why points are missing."""
-    for reason in rows.loc[rows["reason"].notna(), "reason"].unique():
+    for reason in rows.loc[rows["reason"] != "", "reason"].unique():
         yield f"Not drawn: {reason}."
 
 
 def curve_table(rows: pd.DataFrame) -> str:
     """Every level of the empirical posterior of all states and of the prior, unusable points said to be so."""
-    own = rows[(rows["power"] == curves.own_power(rows)) & rows["reason"].isna()]
+    own = rows[(rows["power"] == curves.own_power(rows)) & (rows["reason"] == "")]
     kept = own[(own["law"] == own["prior"]) | (own["law_states"] == own["law_states"].max())]
     return grid(HEADING, [_line(row) for row in records(kept.sort_values(["estimator", "sigma"]))])
 

@@ -23,7 +23,7 @@ def write_report(report: Report, kind: str, path: Path) -> None:
 
 def run(*, files: Sequence[Path], out: Path) -> None:
     """Write ``conformance.md`` from the reports of all checks."""
-    reports: list[Checked] = [json.loads(path.read_text()) for path in files]
+    reports: list[Checked] = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     blocks = [
         "# Conformance",
         "Every plug-in and prior of the tier against the public checks of `python -m jensenbench check`.",

@@ -51,7 +51,7 @@ def times(results: Results) -> str:
 
 def insert_times(readme: Path, block: str) -> None:
     """Put the block between the markers of a README; one without markers is refused."""
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise UserError(f"{readme} must hold the markers {BEGIN} and {END} once, in this order")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
@@ -72,7 +72,7 @@ def processor() -> str:
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
-        lines = information.read_text().splitlines()
+        lines = information.read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     return f"{model}, {os.cpu_count()} cores"
 

@@ -13,6 +13,8 @@ from jensenbench import cli
 from jensenbench.data import export as exporters
 from jensenbench.data.dataset import load_dataset, write_dataset
 from jensenbench.data.formats import reader as importers
+from jensenbench.data.formats.arrays import Source, read_pt
+from jensenbench.data.formats.pdebench import named_source
 from jensenbench.errors import UserError
 from jensenbench.io.provenance import ROOT
 from jensenbench.io.schema import SPLITS
@@ -335,3 +337,32 @@ def test_velocities_are_checked_and_odd_ones_ignored(tmp_path):
     for path in folder.glob("U*"):
         path.unlink()
     assert velocity_line(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("beta1.0_Train", 1.0),
+        ("beta1e-2_Train", 0.01),
+        ("beta.5", 0.5),
+        ("beta10.0_Train", 10.0),
+        ("beta2E+1", 20.0),
+        ("alpha3", None),
+    ],
+)
+def test_the_source_in_a_file_name_is_read_with_its_exponent(name, source):
+    assert named_source(Path(f"2D_DarcyFlow_{name}.hdf5")) == source
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.requires_grad_])
+def test_tensors_of_other_kinds_are_read(tmp_path, change):
+    values = torch.linspace(0, 1, 12).reshape(3, 2, 2)
+    torch.save({"y": change(values.clone())}, tmp_path / "d.pt")
+    found = read_pt(Source(tmp_path / "d.pt"), ["y"])["y"]
+    assert np.abs(found.astype(float) - values.numpy()).max() < 4e-3
+
+
+def test_a_file_of_one_tensor_is_told_apart_from_a_damaged_one(tmp_path):
+    torch.save(torch.zeros(3, 2, 4, 4), tmp_path / "d.pt")
+    with pytest.raises(UserError, match=r"holds one Tensor of shape \(3, 2, 4, 4\), expected a dict with \['x'\]"):
+        read_pt(Source(tmp_path / "d.pt"), ["x"])

@@ -143,3 +143,12 @@ def test_a_watched_file_is_refused_once_its_content_changes(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="put it back"):
         watch.check()
+
+
+def test_a_repository_around_the_checkout_says_nothing_about_it(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "vendor" / "suite").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "vendor" / "suite")
+    provenance.git_commit.cache_clear()
+    assert provenance.git_commit() == "unknown"
+    provenance.git_commit.cache_clear()

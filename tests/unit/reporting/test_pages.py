@@ -15,7 +15,7 @@ from jensenbench.evaluation.statistics import tied
 from jensenbench.reporting import style
 from jensenbench.reporting.figures import maps, pareto
 from jensenbench.reporting.pages import cost, tables
-from jensenbench.reporting.render import Row, Table, frame, latex, markdown
+from jensenbench.reporting.render import Block, Row, Table, frame, latex, markdown
 from jensenbench.reporting.results import load_results
 from jensenbench.reporting.summary import Group
 from jensenbench.stages import report
@@ -295,3 +295,26 @@ def test_results_that_are_not_there_are_one_clear_error(tmp_path):
     (tmp_path / "tier.json").write_text('{"tier": "x"}')
     with pytest.raises(UserError, match=r"runs\.csv\.gz is missing"):
         load_results(tmp_path / "tier.json", tmp_path)
+
+
+@given(st.floats(1e-12, 1e12))
+def test_three_digits_of_any_size_with_a_mantissa_below_ten(value):
+    text = style.format_value(value)
+    assert float(text) == pytest.approx(float(f"{value:.3g}"), rel=5e-3)
+    mantissa, _, exponent = text.partition("e")
+    assert not exponent or 1 <= float(mantissa) < 10
+    assert float(text) == float(f"{value:.2e}") or value >= 1000
+
+
+REASON = "RuntimeError: out of memory\nset `X` | see 50 % of the log\n  at <b> x_t"
+
+
+def test_a_reason_of_several_lines_with_marks_of_tables_is_one_row():
+    row = Row("method", "plain", {}, status="failed", reason=REASON)
+    table = Table("1_x", "x", {"crps": "CRPS"}, (Block("", (row,)),), notes=(f"failed: {REASON}",))
+    rows = [line for line in markdown(table).splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    assert len({len(line.replace("\\|", "").split("|")) for line in rows}) == 1
+    assert "<b>" not in markdown(table)
+    lines = latex(table).splitlines()
+    assert all(line.startswith(("%", "\\")) or line.endswith("\\\\") for line in lines)
