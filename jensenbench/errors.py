@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+NEAR = 0.5  # share of letters that a suggestion has in common with what was typed
+
 
 class UserError(ValueError):
     """Input that cannot be used: the message names the value and the remedy."""
@@ -13,7 +15,7 @@ class UnknownName(UserError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         names = sorted(known)
-        nearest = difflib.get_close_matches(str(name), names, n=1)
+        nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=NEAR)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 

@@ -132,9 +132,12 @@ def test_control_volumes_fill_the_square():
     assert float(node_weights(torch.zeros(9, 9)).sum()) == 64
 
 
-@pytest.mark.parametrize("setting", [{"law": "pbfm"}, {"data": "continuous"}])
-def test_unknown_names_are_offered_the_nearest(setting):
-    with pytest.raises(UnknownName, match="did you mean"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"law": "pidn"}, "did you mean 'pidm'"), ({"data": "continuous"}, r"known: discrete, published\)")],
+)
+def test_unknown_names_are_offered_what_is_near_or_what_there_is(setting, message):
+    with pytest.raises(UnknownName, match=message):
         make_pde("darcy_corner", setting)
 
 
