@@ -23,7 +23,6 @@ from jensenbench.experiment.jobs import (
 )
 from jensenbench.experiment.tuned import find_tuned
 from jensenbench.plugins.registry import load_method, method_config
-from jensenbench.priors.pairs import PairSettings
 
 
 class Keyed(Protocol):
@@ -101,8 +100,7 @@ def pairs_job(fit: FitJob) -> PairsJob | None:
     """The teacher pairs that a fit learns from, if any."""
     if "pairs" not in fit.fit:
         return None
-    settings = configure("pairs setting", PairSettings(), fit.fit["pairs"])
-    return PairsJob(settings=settings, **shared(fit))
+    return PairsJob(settings=fit.fit["pairs"], **shared(fit))
 
 
 def sample_jobs(tier: Tier) -> Iterator[SampleJob]:

@@ -17,7 +17,6 @@ from jensenbench.errors import UserError
 from jensenbench.io.files import canonical_json
 from jensenbench.io.provenance import digest_text
 from jensenbench.jensen.settings import JensenSettings
-from jensenbench.priors.pairs import PairSettings
 
 Record = TypeVar("Record")
 Settings = Mapping[str, Any]
@@ -78,7 +77,7 @@ class TrainJob(PriorJob):
 class PairsJob(PriorJob):
     """Teacher pairs of one prior, which all fits with these settings share."""
 
-    settings: PairSettings
+    settings: Settings
 
     @property
     def key(self) -> str:

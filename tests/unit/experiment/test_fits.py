@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import h5py
 import numpy as np
@@ -137,7 +137,7 @@ def test_variants_share_the_fit_of_their_settings(learning):
     assert {job.method for job in jobs.fit.values()} == set(PLUGINS)
     assert len(jobs.fit) == len(PLUGINS)
     (shared,) = jobs.pairs.values()
-    assert shared.settings == PAIRS
+    assert shared.settings == asdict(PAIRS)
 
 
 def test_nested_settings_merge_and_name_another_fit(learning):
