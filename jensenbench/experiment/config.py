@@ -71,9 +71,6 @@ class Tier:
                 return entry
         raise UnknownName("PDE label", label, [entry.label for entry in self.pdes])
 
-    def tasks_of(self, label: str) -> tuple[Task, ...]:
-        return self.pde(label).tasks
-
     def prior_settings(self, prior: str) -> dict[str, Any]:
         """Settings of a prior by its label, ``kind`` among them."""
         if prior not in self.priors:
