@@ -25,7 +25,7 @@ from jensenbench.core.observations import MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.core.tasks import find_task
 from jensenbench.data.dataset import term_scale
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import load_method, make_pde
 from jensenbench.priors.backbones.build import build_backbone
 from jensenbench.priors.network import NetworkPrior

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from jensenbench.evaluation.metrics import Metric
 
@@ -74,7 +74,7 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Student's t interval; NaN where one value says nothing about the spread."""
-        half = self.error * float(stats.t.ppf((1 + level) / 2, self.df)) if self.df > 0 else math.nan
+        half = self.error * float(stdtrit(self.df, (1 + level) / 2)) if self.df > 0 else math.nan
         return self.mean - half, self.mean + half
 
     def p_value(self) -> float:
@@ -83,7 +83,7 @@ class Estimate:
             return 1.0
         if self.error == 0:
             return float(self.mean == 0)
-        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.df))
+        return float(2 * stdtr(self.df, -abs(self.mean) / self.error))
 
 
 def estimate(values: Array) -> Estimate:

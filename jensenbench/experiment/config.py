@@ -18,7 +18,7 @@ from jensenbench.experiment.settings import (
     read_settings,
 )
 from jensenbench.io.files import read_yaml
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.plugins.registry import load_method, make_pde, method_config
 from jensenbench.priors.build import check_prior

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from jensenbench.io.provenance import digest_sources
+from jensenbench.io.sources import digest_sources
 from jensenbench.plugins.registry import HIGH_ORDER
 
 

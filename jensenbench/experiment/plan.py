@@ -22,7 +22,8 @@ from jensenbench.experiment.jobs import (
     digest,
 )
 from jensenbench.io.layout import Layout
-from jensenbench.io.provenance import digest_file, digest_sources
+from jensenbench.io.provenance import digest_file
+from jensenbench.io.sources import digest_sources
 
 SHARED = {
     "collect": "stages.collect",

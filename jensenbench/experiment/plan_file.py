@@ -12,7 +12,7 @@ from typing import Any
 
 from jensenbench.errors import UserError
 from jensenbench.io.files import canonical_json, write_text
-from jensenbench.io.provenance import ROOT, digest_file, digest_sources, digest_text, public_modules
+from jensenbench.io.provenance import PACKAGES, ROOT, digest_file, digest_text
 
 FOLDER = Path("results/.plan")
 
@@ -24,7 +24,7 @@ def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     text = canonical_json(dict(config))
     settings = FOLDER / f"config-{digest_text(text)}.json"
-    path = FOLDER / f"plan-{digest_text(text + everything())}.json"
+    path = FOLDER / f"plan-{digest_text(text + all_files())}.json"
     if not path.exists():
         if not settings.exists():
             write_text(settings, text)
@@ -36,9 +36,8 @@ def load_plan(config: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def everything() -> str:
-    """Digest of all sources and of the tuned settings."""
-    modules = [f"{package}.{name}" for package in ("methods", "pdes") for name in public_modules(package)]
-    modules += [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "jensenbench").rglob("*.py")]
-    tuned = sorted((ROOT / "config" / "methods").glob("*.yaml"))
-    return digest_sources(modules) + "".join(digest_file(path) for path in tuned)
+def all_files() -> str:
+    """Digests of all sources and of the tuned settings, by name; parsing them would cost more than a new plan."""
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    files = sorted([*sources, *(ROOT / "config" / "methods").glob("*.yaml")])
+    return "".join(f"{path.relative_to(ROOT)}={digest_file(path)};" for path in files)

@@ -1,11 +1,9 @@
-"""Where a number comes from: digests of sources, settings, files and environment."""
+"""Where a number comes from: digests of settings, files and environment, and the commit."""
 
-import ast
 import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -54,32 +52,6 @@ class FileWatch:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def digest_sources(modules: Iterable[str]) -> str:
-    """Digest of the definitions of modules and of all project modules that they import.
-
-    It names what the code does: comments, docstrings, layout, import lines, and the names and places of modules leave
-    it unchanged, so that moving or renaming a module makes nothing stale. Equal on every supported Python.
-    """
-    return digest_text("".join(sorted(definitions_digest(name) for name in closure(modules))))
-
-
-def closure(modules: Iterable[str]) -> set[str]:
-    """The modules and, transitively, the project modules they import, by statement or by a literal name."""
-    found: set[str] = set()
-    queue = list(modules)
-    while queue:
-        name = queue.pop()
-        if name not in found and _path(name) is not None:
-            found.add(name)
-            queue.extend(_imports(name))
-    return found
-
-
-def public_modules(package: str) -> list[str]:
-    """Names of the plug-in files of ``methods`` or ``pdes``."""
-    return sorted(path.stem for path in (ROOT / package).glob("*.py") if not path.name.startswith("_"))
-
-
 @cache
 def environment_digest() -> str:
     """Digest of Python, of the numerical libraries and of the processor's architecture."""
@@ -110,63 +82,3 @@ def git_commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def _path(module: str) -> Path | None:
-    base = ROOT.joinpath(*module.split("."))
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    path = _path(module)
-    if path is None:
-        raise FileNotFoundError(module)
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
-def definitions_digest(module: str) -> str:
-    """Digest of a module's statements without imports, docstrings and comments."""
-    statements = [node for node in _tree(module).body if not isinstance(node, ast.Import | ast.ImportFrom)]
-    return digest_text("".join(f"{canonical(node)};" for node in without_docstring(statements)))
-
-
-def canonical(node: object) -> str:
-    """Text of a syntax tree that does not depend on the version of Python: fields by name, empty ones left out."""
-    if isinstance(node, list):
-        return f"[{','.join(map(canonical, node))}]"
-    if not isinstance(node, ast.AST):
-        return ascii(node)
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        fields["body"] = without_docstring(node.body)
-    given = {name: value for name, value in sorted(fields.items()) if value not in (None, [])}
-    # a constant's value may be None itself; its kind only tells how a string was written
-    if isinstance(node, ast.Constant):
-        given = {"value": node.value}
-    inside = ",".join(f"{name}={canonical(value)}" for name, value in given.items())
-    return f"{type(node).__name__}({inside})"
-
-
-def without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Statements of a module, class or function after its docstring."""
-    match body:
-        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
-            return rest
-    return body
-
-
-@cache
-def _imports(module: str) -> frozenset[str]:
-    names: set[str] = set()
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
-            names.update(str(given.value) for given in node.args if isinstance(given, ast.Constant))
-    return frozenset(name for name in names if name.split(".")[0] in PACKAGES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from jensenbench.errors import UserError
@@ -72,7 +72,7 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
 
 def student_95(count: int) -> float:
     """Half width of a 95 % interval of a mean of ``count`` values, in standard errors."""
-    return float(stats.t.ppf(0.975, count - 1))
+    return float(stdtrit(count - 1, 0.975))
 
 
 def summary(found: GapEstimate) -> Row:

@@ -14,7 +14,8 @@ from jensenbench.core.method import Method
 from jensenbench.core.pde import PDE
 from jensenbench.core.settings import configure
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.provenance import ROOT
+from jensenbench.io.sources import public_modules
 
 HIGH_ORDER = "pdes._high_order"  # stencils that judge samples: no method may be guided by them
 

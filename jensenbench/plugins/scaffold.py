@@ -7,7 +7,8 @@ from string import Template
 
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.io.files import write_text
-from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.provenance import ROOT
+from jensenbench.io.sources import public_modules
 
 FOLDERS = {"method": "methods", "pde": "pdes"}
 RESERVED = ("control",)  # label of the controls in every table

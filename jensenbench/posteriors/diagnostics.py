@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from scipy.special import ndtri
 from torch import Tensor
 
@@ -58,8 +57,10 @@ def split(traces: Tensor) -> Tensor:
 
 def rank_normalised(chains: Tensor) -> Tensor:
     """Normal scores Φ⁻¹((r - 3/8)/(S + 1/4)) of ranks r among all S draws of each functional; ties get the mean."""
+    from scipy.stats import rankdata  # takes a second to load, which the stages that only read results need not pay
+
     flat = chains.flatten(0, 1).numpy()
-    ranks = np.asarray(stats.rankdata(flat, axis=0))
+    ranks = np.asarray(rankdata(flat, axis=0))
     return torch.from_numpy(ndtri((ranks - 0.375) / (len(flat) + 0.25))).reshape(chains.shape)
 
 

@@ -18,6 +18,7 @@ from jensenbench.core.settings import check_settings
 from jensenbench.errors import TrainingDiverged, UserError
 from jensenbench.io import provenance
 from jensenbench.io.files import canonical_json, replacing, write_text
+from jensenbench.io.sources import digest_sources
 from jensenbench.numerics.random import seed_of
 from jensenbench.priors import parallel
 from jensenbench.priors.log import Progress, write_log
@@ -128,7 +129,7 @@ class Loop:
         self._checkpoint, self._good, self._log = (state_dir / n for n in ("checkpoint.pt", "good.pt", "log.csv"))
         machine = [torch.get_num_threads(), parallel.count(), device.type, provenance.environment_digest()]
         self._identity = canonical_json(list(identity))
-        parts = [self._identity, asdict(settings), provenance.digest_sources(sources), machine]
+        parts = [self._identity, asdict(settings), digest_sources(sources), machine]
         self._fingerprint = provenance.digest_text(canonical_json(parts))
 
     def run(self) -> nn.Module:

@@ -14,6 +14,7 @@ from jensenbench.data.observations import load_observation
 from jensenbench.errors import UnknownName, UserError
 from jensenbench.experiment.jobs import ObserveJob
 from jensenbench.io import provenance
+from jensenbench.io.sources import digest_sources
 from jensenbench.posteriors.chains import SAVE_EVERY, Chains, ChainSettings
 from jensenbench.posteriors.files import ReferencePosterior
 from jensenbench.posteriors.target import Target
@@ -124,7 +125,7 @@ def describe(instance: Instance, settings: ChainSettings) -> dict[str, Any]:
         "settings": asdict(settings),
         "field_std": instance.dataset.field_std.tolist(),
         "data_digest": instance.dataset.digest,
-        "code_digest": provenance.digest_sources(modules),
+        "code_digest": digest_sources(modules),
         "environment_digest": provenance.environment_digest(),
         "versions": provenance.versions(),
     }

@@ -6,7 +6,7 @@ import pytest
 
 from jensenbench.checks.method import LAWS
 from jensenbench.checks.method_bench import MethodCase
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import load_method
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 
 from jensenbench.checks.pde import LAWS, PDECase
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import make_pde
 
 SIZES = (9, 16)

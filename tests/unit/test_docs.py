@@ -11,8 +11,9 @@ from jensenbench.evaluation.metrics import METRICS, POST_PROCESSING
 from jensenbench.experiment import config
 from jensenbench.experiment.schema import fill_tables
 from jensenbench.experiment.settings import TierSettings
-from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.provenance import ROOT
 from jensenbench.io.schema import RUN_COLUMNS, RUN_KEYS
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins import registry
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jensenbench.core.codec import POWERS, Codec, cosine_matrix, fourier_matrix, sine_matrix
 from jensenbench.core.pde import PDE, Axis, Field, Grid
 from jensenbench.errors import UserError
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import make_pde
 from jensenbench.priors.gaussian import GaussianPrior
 from jensenbench.priors.io import BuiltPrior, load_prior, save_prior

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jensenbench.core.pde import PDE
 from jensenbench.data.dataset import term_scale
 from jensenbench.errors import UserError
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import load_pde, make_pde
 
 NAMES = public_modules("pdes")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jensenbench.core.annotations import Count, Positive, Share, arms, bare, fits, words, written
 from jensenbench.core.settings import annotations, build, check_settings, configure
 from jensenbench.errors import UserError
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.jensen.settings import JensenSettings
 from jensenbench.plugins.registry import load_method, load_pde
 from jensenbench.priors.backbones.build import BACKBONES

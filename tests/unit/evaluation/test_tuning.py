@@ -21,7 +21,8 @@ from jensenbench.experiment.expand import expand
 from jensenbench.experiment.runner import make_method, open_run, sample_task
 from jensenbench.experiment.tuned import split_tasks
 from jensenbench.io.files import read_yaml, write_record
-from jensenbench.io.provenance import ROOT, public_modules
+from jensenbench.io.provenance import ROOT
+from jensenbench.io.sources import public_modules
 from jensenbench.io.tables import read_tables
 from jensenbench.plugins.registry import load_method
 from jensenbench.stages import tune

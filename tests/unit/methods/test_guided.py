@@ -13,7 +13,7 @@ from jensenbench.core.observations import LinearObservation, MaskObservation
 from jensenbench.core.problem import Problem
 from jensenbench.errors import UserError
 from jensenbench.experiment.tuned import split_tasks, tuned_settings
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import load_method, make_pde, method_config
 from jensenbench.priors.gaussian import GaussianPrior
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jensenbench.errors import UserError
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.numerics.jacobian import directions, jacobian_diagonal, jacobian_maximum, on_grid
 from jensenbench.plugins.registry import load_pde, make_pde
 

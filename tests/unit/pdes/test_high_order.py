@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jensenbench.evaluation.residuals import rms
-from jensenbench.io.provenance import public_modules
+from jensenbench.io.sources import public_modules
 from jensenbench.plugins.registry import make_pde
 from pdes._high_order import STENCILS, WITHOUT, high_order_residual
 

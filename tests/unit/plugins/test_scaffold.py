@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jensenbench.errors import UnknownName, UserError
-from jensenbench.io import provenance
+from jensenbench.io import provenance, sources
 from jensenbench.plugins import scaffold
 
 
@@ -17,7 +17,7 @@ def plug_ins(tmp_path, monkeypatch):
     for folder in provenance.PACKAGES:
         shutil.copytree(provenance.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(provenance.ROOT / "pyproject.toml", tmp_path)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
     monkeypatch.setattr(scaffold, "ROOT", tmp_path)
     return tmp_path
 
@@ -26,7 +26,7 @@ def plug_ins(tmp_path, monkeypatch):
 def test_unusable_names_are_refused_and_nothing_is_written(plug_ins, kind):
     folder = plug_ins / scaffold.FOLDERS[kind]
     before = sorted(folder.iterdir())
-    taken = provenance.public_modules(scaffold.FOLDERS[kind])[0]
+    taken = sources.public_modules(scaffold.FOLDERS[kind])[0]
     for name in ("", "Upper", "two words", "dash-ed", "_private", "1st", "class", "control", "../outside", "é"):
         with pytest.raises(UserError, match="cannot name"):
             scaffold.write_stub(kind, name)
@@ -45,7 +45,7 @@ def test_unknown_kind_offers_the_nearest(plug_ins):
 def test_stub_is_one_clean_file_under_its_name(plug_ins, kind, name, capsys):
     scaffold.run(kind, name)
     path = plug_ins / scaffold.FOLDERS[kind] / f"{name}.py"
-    assert name in provenance.public_modules(scaffold.FOLDERS[kind])
+    assert name in sources.public_modules(scaffold.FOLDERS[kind])
     assert f"check {kind} {name}" in capsys.readouterr().out
     for action in (("check",), ("format", "--check")):
         ruff = [sys.executable, "-m", "ruff", *action, str(path)]
