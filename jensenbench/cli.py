@@ -146,9 +146,25 @@ def _import(options: Options) -> None:
     from jensenbench.stages import import_data
 
     source = {"file": str(options.file), "format": options.format}
-    job = GenerateJob(label="", pde=options.pde, settings={}, sizes={}, seed=0, source=source)
+    job = GenerateJob(label="", pde=options.pde, settings=given_settings(options.set), sizes={}, seed=0, source=source)
     out = options.out or Path("results/imported") / f"{options.file.stem}.h5"
     import_data.run(job=job, out=out, unpickle=options.unpickle)
+
+
+def given_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Settings of words ``name=value``, values as in YAML but that 1e-3 is a number; UserError for other words."""
+    import yaml
+
+    found = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals):
+            raise UserError(f"--set {word}: expected NAME=VALUE, for instance --set nu=0.01")
+        try:
+            found[name] = float(text) if "e" in text.lower() else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError):
+            found[name] = text
+    return found
 
 
 def _reference_posterior(options: Options) -> None:
@@ -289,6 +305,7 @@ COMMANDS = (
         argument("file", type=Path),
         argument("--format", required=True),
         argument("--pde", required=True),
+        argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the PDE that is known"),
         argument("--out", type=Path, help="data file to write (default: results/imported/FILE.h5)"),
         argument("--unpickle", action="store_true", help="let pickled objects in the file run their code"),
     )),

@@ -1,6 +1,6 @@
 """Viscous Burgers equation, periodic in space, as a space-time field."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, isfinite, pi
 from typing import ClassVar, Self
@@ -117,6 +117,10 @@ class Burgers(PDE):
             rows.append(self._advance(rows[-1], guess))
             guess = 2 * rows[-1] - rows[-2]
         return torch.stack(rows, 1)[:, None].to(state)
+
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"nu": 1}
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         u, dt = state[:, 0], self.grid.spacings[0]

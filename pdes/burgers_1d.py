@@ -1,6 +1,6 @@
 """Toy: steady viscous Burgers equation with a random source, in one dimension."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar
@@ -112,6 +112,10 @@ class Burgers1D(Interval):
             "diffusion": -self.config.nu * u.diff(n=2, dim=-1) / h**2,
             "source": -f[:, 1:-1],
         }
+
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"nu": 1}
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         return self._balance(state[:, 1], state[:, 0], self.grid.spacings[0])

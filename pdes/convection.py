@@ -1,6 +1,6 @@
 """Linear convection at high speed, periodic in space, as a space-time field."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, pi, sqrt
 from typing import ClassVar
@@ -103,6 +103,10 @@ class Convection(PDE):
         else:
             factor = torch.polar(torch.ones_like(k), -beta * dt * k)
         return evolve(row, factor[None], self.config.n)[:, None]
+
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"beta": 1}
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         u, (dt, dx) = state[:, 0], self.grid.spacings

@@ -118,6 +118,10 @@ class Darcy(Square):
             u = solve_diffusion(closed, self.config.source, nodes, self.config.faces)[:, :n, :n]
         return torch.stack([a, u], 1)
 
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"source": 1}
+
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         a, u = state[:, 0], state[:, 1]
         flux = divergence_of_flux(face_values(a, self.config.faces), u, self.grid.spacings)

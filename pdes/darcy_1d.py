@@ -101,6 +101,10 @@ class Darcy1D(Interval):
         inner = (h * (start - supplied) / faces).cumsum(1)[:, :-1]
         return torch.nn.functional.pad(inner, (1, 1))
 
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"source": 1}
+
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         a, u, h = state[:, 0], state[:, 1], self.grid.spacings[0]
         flux = -face_means(a, -1, self.config.faces) * u.diff(dim=-1) / h

@@ -150,6 +150,10 @@ class DarcyCorner(PDE):
         inflow = f * node_weights(f) * self.grid.spacings[0] ** 2
         return torch.stack([k, solve_closed(k, inflow, self.grid.axes[0], "arithmetic")], 1)
 
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"strength": 1}
+
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         k, p = state[:, 0], state[:, 1]
         flux = divergence_of_flux(face_values(k, "arithmetic"), p, self.grid.spacings)

@@ -147,6 +147,10 @@ class Heat(PDE):
         nu = fitted_ratio(rate, curvature)[:, None, None] if self.latent else self.config.nu
         return {"u_t": rate, "diffusion": -nu * curvature}
 
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {} if self.latent else {"nu": 1}
+
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         return self._terms(*self._slopes(state))
 

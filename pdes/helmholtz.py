@@ -1,5 +1,6 @@
 """Helmholtz equation below resonance with zero Dirichlet values on the unit square, Gaussian random source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import ClassVar
@@ -59,6 +60,10 @@ class Helmholtz(ShiftedLaplace):
                 f"helmholtz: k = {config.k:g} is not below the first resonance of the {config.n}² grid, "
                 f"k = {resonance:.6g}; choose a smaller k"
             )
+
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"k": 2}
 
     def coefficient(self, field: Tensor) -> Tensor:
         return torch.where(self.edge, torch.zeros_like(field), field)

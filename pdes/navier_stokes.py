@@ -175,6 +175,10 @@ class NavierStokes(PDE):
             self._flows[like.device] = Vorticity(forcing, self.config.nu)
         return self._flows[like.device]
 
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"nu": 1} if self.config.arm == "space_time" else {}
+
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         if self.config.arm == "end_points":
             return {"end": state[:, 1], "map": -self.solve(state)[:, 1]}

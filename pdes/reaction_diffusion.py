@@ -1,6 +1,6 @@
 """Reaction-diffusion (logistic growth) with random fluxes through both ends, as a space-time field (PCFM)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, pi
 from typing import ClassVar
@@ -131,6 +131,10 @@ class ReactionDiffusion(PDE):
         rate, reaction, flux = self._midpoints(state)
         gain = self.grid.spacings[1] * (rate - reaction)
         return torch.stack([flux[..., 0] + gain[..., 0], flux[..., -1] - gain[..., -1]], -1)
+
+    @property
+    def linear_settings(self) -> Mapping[str, int]:
+        return {"nu": 1, "rho": 1}
 
     def terms(self, state: Tensor) -> dict[str, Tensor]:
         rate, reaction, flux = self._midpoints(state)

@@ -157,6 +157,11 @@ class PDE(ABC):
         return [v if isinstance(v, str) else f"{k}{v:g}" for k, v in changed.items()]
 
     @property
+    def linear_settings(self) -> Mapping[str, int]:
+        """Settings, with powers, in which the interior residual is affine: an import fits what a file leaves open."""
+        return {}
+
+    @property
     def data(self) -> str:
         """What generated states solve; a setting ``data`` where the PDE offers several kinds.
 

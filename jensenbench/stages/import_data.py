@@ -29,7 +29,8 @@ def run(*, job: GenerateJob, out: Path, unpickle: bool = False) -> None:
     """
     file, format = Path(job.source["file"]), job.source["format"]
     with timed(out):
-        found = read(file, format, job.pde, job.settings, unpickle=unpickle)
+        most = sum(job.sizes.values()) or None
+        found = read(file, format, job.pde, job.settings, unpickle=unpickle, most=most)
         parts = split_ranges(found.states, job.sizes)
         name = job.label or f"{job.pde}-{format}-{found.pde.config.n}"
         source = f"{file.name} sha256:{_digest(found.files or (file,))}"

@@ -1,6 +1,7 @@
 """Safe reading of npz, npy, pt, mat, HDF5 and csv files: no unpickling unless asked, damaged files are refused."""
 
 import struct
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,17 @@ Arrays = dict[str, NDArray]
 
 @dataclass(frozen=True)
 class Source:
-    """A data file from outside; ``unpickle`` lets pickled objects in it run their code."""
+    """A data file from outside.
+
+    Attributes:
+        unpickle: let pickled objects in it run their code.
+        most: number of states to read, from the first on; None for all. Others are not held in memory, but in MATLAB
+            files older than version 7.3. Arrays of two axes and more begin with the axis of states.
+    """
 
     path: Path
     unpickle: bool = False
+    most: int | None = None
 
 
 @contextmanager
@@ -37,7 +45,7 @@ def _parsing(path: Path, kind: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # parsers of damaged bytes raise anything, from IndexError to MemoryError
-        if "pickle" in f"{type(error).__name__} {error}".lower():
+        if any(word in f"{type(error).__name__} {error}".lower() for word in ("pickle", "python objects")):
             raise UserError(
                 f"{path} holds pickled objects, which can run any code: refused; pass --unpickle to trust it"
             ) from error
@@ -48,16 +56,16 @@ def _parsing(path: Path, kind: str) -> Iterator[None]:
 def read_npz(source: Source, keys: Sequence[str]) -> Arrays:
     """The named arrays of an ``.npz`` archive."""
     with _parsing(source.path, ".npz archive"), np.load(source.path, allow_pickle=source.unpickle) as archive:
-        return _named(source.path, archive, archive.keys(), keys)
+        return _named(source, archive, archive.keys(), keys)
 
 
 def read_npy(source: Source) -> NDArray:
     """The array of an ``.npy`` file."""
     with _parsing(source.path, ".npy array"):
-        found = np.load(source.path, allow_pickle=source.unpickle)
+        found = np.load(source.path, allow_pickle=source.unpickle, mmap_mode=None if source.unpickle else "r")
         if not isinstance(found, np.ndarray):
             raise UserError(f"{source.path} is an archive, expected one array: check --format")
-        return _numeric(found)
+        return np.array(_numeric(found[: source.most] if found.ndim > 3 else found))
 
 
 def read_series(paths: Sequence[Path], source: Source) -> NDArray:
@@ -72,12 +80,13 @@ def read_series(paths: Sequence[Path], source: Source) -> NDArray:
 def read_pt(source: Source, keys: Sequence[str]) -> Arrays:
     """The named tensors of a ``torch.save`` file; all but tensors in plain containers counts as pickled."""
     with _parsing(source.path, "PyTorch file"):
-        content = torch.load(source.path, map_location="cpu", weights_only=not source.unpickle)
+        mapped = zipfile.is_zipfile(source.path)  # files of PyTorch before 1.6 are read as a whole
+        content = torch.load(source.path, map_location="cpu", weights_only=not source.unpickle, mmap=mapped)
         if not isinstance(content, Mapping):
             shape = f" of shape {tuple(content.shape)}" if isinstance(content, torch.Tensor) else ""
             found = f"one {type(content).__name__}{shape}"
             raise UserError(f"{source.path} holds {found}, expected a dict with {list(keys)}: check --format")
-        return _named(source.path, {key: _plain(value) for key, value in content.items()}, content, keys)
+        return _named(source, {key: _plain(value) for key, value in content.items()}, content, keys)
 
 
 def read_mat(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
@@ -85,19 +94,19 @@ def read_mat(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) 
     path = source.path
     with _parsing(path, "MATLAB file"):
         if h5py.is_hdf5(path):
-            found = {key: array.T for key, array in _hdf5(path, keys, optional).items()}
+            found = _hdf5(source, keys, optional, reversed_axes=True)
         else:
             _check_elements(path)
             names = [name for name, *_ in scipy.io.whosmat(path)]
             found = scipy.io.loadmat(path, variable_names=[*keys, *optional])
-            found = _named(path, found, names, keys, optional)
+            found = _named(source, found, names, keys, optional)
     return found
 
 
 def read_hdf5(source: Source, keys: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
     """The named arrays of an HDF5 file, axes as stored."""
     with _parsing(source.path, "HDF5 file"):
-        return _hdf5(source.path, keys, optional)
+        return _hdf5(source, keys, optional)
 
 
 def read_csv(source: Source) -> NDArray:
@@ -107,7 +116,7 @@ def read_csv(source: Source) -> NDArray:
             file.seek(-1, 2)
             if file.read() != b"\n":
                 raise UserError(f"{source.path} is truncated: its last line has no end; fetch it again")
-        return np.loadtxt(source.path, delimiter=",", ndmin=2)
+        return np.loadtxt(source.path, delimiter=",", ndmin=2, max_rows=source.most)
 
 
 def numbered(path: Path) -> list[Path]:
@@ -147,6 +156,18 @@ def check_array(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
     return numbers
 
 
+def check_field(file: Path, key: str, array: NDArray, *, ndim: int) -> NDArray:
+    """What :func:`check_array` returns, if some state has two different values."""
+    field = check_array(file, key, array, ndim=ndim)
+    states = field.reshape(len(field), -1)
+    if (states == states[:, :1]).all():
+        raise UserError(
+            f"{file}: each state of {key!r} holds one value at all points ({states[0, 0]:g} in the first): it was "
+            "never written, or its solver failed; name a file that holds fields"
+        )
+    return field
+
+
 def check_pair(file: Path, first: tuple[str, NDArray], second: tuple[str, NDArray]) -> None:
     """Raise UserError unless both arrays are (N, n, n) with the same N and n."""
     (a, left), (b, right) = first, second
@@ -156,21 +177,28 @@ def check_pair(file: Path, first: tuple[str, NDArray], second: tuple[str, NDArra
         )
 
 
-def _hdf5(path: Path, keys: Sequence[str], optional: Sequence[str]) -> Arrays:
-    with h5py.File(path, "r") as file:
+def _hdf5(source: Source, keys: Sequence[str], optional: Sequence[str], *, reversed_axes: bool = False) -> Arrays:
+    with h5py.File(source.path, "r") as file:
         found = {key: file.get(key) for key in [*keys, *optional]}
-        content = {key: item[()] for key, item in found.items() if isinstance(item, h5py.Dataset)}
-        return _named(path, content, file.keys(), keys, optional)
+        datasets = {key: item for key, item in found.items() if isinstance(item, h5py.Dataset)}
+        if reversed_axes:
+            content = {
+                key: (item[..., : source.most] if item.ndim > 1 else item[()]).T for key, item in datasets.items()
+            }
+        else:
+            content = {key: item[: source.most] if item.ndim > 1 else item[()] for key, item in datasets.items()}
+        return _named(source, content, file.keys(), keys, optional)
 
 
 def _named(
-    path: Path, content: Mapping[str, Any], held: Iterable[str], keys: Sequence[str], optional: Sequence[str] = ()
+    source: Source, content: Mapping[str, Any], held: Iterable[str], keys: Sequence[str], optional: Sequence[str] = ()
 ) -> Arrays:
     """The required arrays and the optional ones that exist; ``held`` lists all names, for the message."""
     missing = sorted(set(keys) - set(content))
     if missing:
-        raise UserError(f"{path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
-    return {key: _numeric(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
+        raise UserError(f"{source.path} has no array {missing[0]!r}, it holds {sorted(held)}: check --format and --pde")
+    found = {key: _numeric(np.asarray(content[key])) for key in [*keys, *optional] if key in content}
+    return {key: array[: source.most] if array.ndim > 1 else array for key, array in found.items()}
 
 
 def _plain(value: Any) -> Any:

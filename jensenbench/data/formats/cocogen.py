@@ -24,7 +24,7 @@ ROUNDING = 1e-5  # tolerance of velocities over the largest one, for single prec
 
 def read_darcy_corner(source: Source, settings: Settings) -> Imported:
     """States (N, 2, n, n) of Darcy flow between two corners; ``source`` is any of the pressures P_i."""
-    pressures = numbered(source.path)
+    pressures = numbered(source.path)[: source.most]
     folder = source.path.parent.parent / "permeability"
     permeabilities = [folder / f"K_{i}.npy" for i in range(len(pressures))]
     absent = next((path for path in permeabilities if not path.is_file()), None)

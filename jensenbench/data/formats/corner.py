@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from jensenbench.data.formats.arrays import check_array, check_pair
+from jensenbench.data.formats.arrays import check_field, check_pair
 from jensenbench.data.formats.interface import Imported, Settings
 from jensenbench.data.formats.interpretations import choose
 from jensenbench.errors import UserError
@@ -30,7 +30,7 @@ def read_states(
     Raises:
         UserError: in no order and orientation do the arrays solve the equation.
     """
-    first, second = ((key, check_array(file, key, array, ndim=3)) for key, array in (permeability, pressure))
+    first, second = ((key, check_field(file, key, array, ndim=3)) for key, array in (permeability, pressure))
     check_pair(file, first, second)
     k, p = torch.from_numpy(first[1]), torch.from_numpy(second[1])
     swapped = bool((k <= 0).any() and (p > 0).all())

@@ -1,18 +1,22 @@
 """Darcy states from any file: array order, grid, orientation, face rule and source, found from the states."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import exp, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from jensenbench.core.pde import PDE
-from jensenbench.data.formats.arrays import check_array, check_pair
+from jensenbench.data.formats.arrays import check_field, check_pair
 from jensenbench.data.formats.interface import Imported, Settings
 from jensenbench.data.formats.interpretations import SOURCE_MARGIN, first_states, outliers
+from jensenbench.data.formats.rounding import shortest_decimal
 from jensenbench.errors import UserError
 from jensenbench.plugins.registry import make_pde
 
@@ -20,6 +24,10 @@ LAWS = ("two_valued", "lognormal")
 FACES = ("arithmetic", "harmonic")
 EDGE_MARGIN = 0.45  # tolerance in spacings; jumps of the coefficient bend the solution near the edge
 BEND = 8  # tolerance BEND/n in spacings, for the curvature of the solution on coarse grids
+SINGLE = 1.2e-7  # relative spacing of single precision
+SOURCE_DIGITS = 5e-4  # relative: four digits, since the source is part of labels
+RATIO_STATES = 32  # states that the ratio of the levels is fitted to
+MIN_RATIO, MAX_RATIO, RATIO_ERROR = 1.05, 1e3, 5e-3
 GRIDS = {  # distances of the edges from the first and the last points, in spacings
     (0.0, 0.0): ("node", "all edges on it"),
     (0.0, 1.0): ("left_closed", "first row and column on the boundary, last inside"),
@@ -33,7 +41,8 @@ class Format:
 
     Attributes:
         law: of the coefficient, ``two_valued`` or ``lognormal``.
-        levels: values of the coefficient where 0 and 1 are stored.
+        levels: values of the coefficient where 0 and 1 are stored, by repute; their ratio is fitted.
+        rounding: relative error of the stored coefficient, where it was scaled in single precision.
         source: right-hand side, None if unspecified; states with another one are refused.
         transposed: whether the solution is stored transposed.
         grid: kind of its axes.
@@ -41,6 +50,7 @@ class Format:
 
     law: str = "two_valued"
     levels: tuple[float, float] | None = None
+    rounding: float = 0.0
     source: float | None = None
     transposed: bool = False
     grid: str = "node"
@@ -77,17 +87,21 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
 
     ``settings`` of the caller are kept, the others are found from the states.
     """
-    first, second = ((key, check_array(file, key, array, ndim=3)) for key, array in arrays.items())
+    first, second = ((key, check_field(file, key, array, ndim=3)) for key, array in arrays.items())
     check_pair(file, first, second)
     if settings.get("n", first[1].shape[1]) != first[1].shape[1]:
         raise UserError(f"{file} holds states of {first[1].shape[1]}² points, the settings ask for n = {settings['n']}")
     swapped = _swapped(first[1], second[1], format)
     (name, stored), (other, values) = (second, first) if swapped else (first, second)
-    coefficient, levels = _coefficient(file, stored, settings, format)
     solution = torch.from_numpy(values)
     kind, edges = grid_kind(file, solution)
-    fixed = {"n": solution.shape[-1], "law": format.law, "grid": kind, **levels, **settings}
-    candidates = calibrate(fixed, coefficient, solution, format.source)
+    fixed: dict[str, Any] = {"n": solution.shape[-1], "law": format.law, "grid": kind, **settings}
+    coefficient, levels = _coefficient(file, stored, settings, format)
+    candidates = calibrate(fixed | levels, coefficient, solution, format.source)
+    if levels and not _levels_known(stored, settings):
+        levels = fit_levels(candidates[0], levels, coefficient, solution)
+        coefficient = two_level_field(coefficient > coefficient.mean(), **levels)
+        candidates = calibrate(fixed | levels, coefficient, solution, format.source)
     best = candidates[0]
     _check_source(file, best, format)
     states = torch.stack([coefficient, solution.mT if best.transposed else solution], 1)
@@ -99,7 +113,7 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
         states,
         (
             f"coefficient {name!r}, solution {other!r}{note}",
-            "coefficient values " + " and ".join(f"{value:g}" for value in levels.values()) if levels else "lognormal",
+            _describe_levels(levels, fitted=bool(levels) and not _levels_known(stored, settings)),
             f"{kind} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}{shifted}",
             *(f"{chosen if candidate is best else 'refused'}: {candidate.describe()}" for candidate in candidates),
             outliers(best.pde, states),
@@ -138,23 +152,83 @@ def calibrate(
         response = unit.solve(torch.stack([a, torch.zeros_like(a)], 1))[:, 1]
         for transposed in (False, True):
             oriented = u.mT if transposed else u
-            fitted = _round(float((response * oriented).sum() / response.square().sum()))
+            fitted = _fitted_source(response, oriented)
             source = settings.get("source", fitted if published is None else published)
             pde = make_pde("darcy", {**settings, "faces": rule, "source": source})
             candidates.append(_candidate(pde, transposed, fitted, torch.stack([a, oriented], 1), response))
     return tuple(sorted(candidates, key=lambda candidate: candidate.residual))
 
 
-def two_values(array: NDArray) -> tuple[float, float] | None:
-    """Both values of a two-valued array, None for any other."""
-    values = np.unique(array.round(6))  # float32 and scaling leave digits behind
-    return (float(values[0]), float(values[1])) if len(values) == 2 else None
+def fit_levels(best: Candidate, levels: Mapping[str, float], coefficient: Tensor, solution: Tensor) -> dict[str, float]:
+    """Levels whose ratio, with the best source for it, re-solves the stored solution best; the higher one is kept.
+
+    The states fix ratio and source alone: a common factor of both levels and the source leaves the equation as it is.
+    """
+    a, u = (first_states(field[:, None], RATIO_STATES)[:, 0] for field in (coefficient, solution))
+    oriented, upper = u.mT if best.transposed else u, a > a.mean()
+    settings = {**asdict(best.pde.config), "source": 1.0}
+
+    def misfit(log_ratio: float) -> float:
+        low = levels["high"] * exp(-log_ratio)
+        field = two_level_field(upper, low, levels["high"])
+        unit = make_pde("darcy", {**settings, "low": low})
+        response = unit.solve(torch.stack([field, torch.zeros_like(field)], 1))[:, 1]
+        return float((_fitted_source(response, oriented) * response - oriented).norm())
+
+    found: Any = minimize_scalar(
+        misfit, bounds=(log(MIN_RATIO), log(MAX_RATIO)), method="bounded", options={"xatol": 1e-3}
+    )
+    return {"low": shortest_decimal(levels["high"] * exp(-found.x), RATIO_ERROR), "high": levels["high"]}
+
+
+def two_level_field(upper: Tensor, low: float, high: float) -> Tensor:
+    """``high`` where a mask holds, else ``low``, float64."""
+    return low + (high - low) * upper.double()
+
+
+def two_values(array: NDArray, rounding: float = 0.0) -> tuple[float, float] | None:
+    """Both values of a two-valued array as the file has them, None for any other array.
+
+    ``rounding``, relative to the larger one, is what single precision and scaling may have left of equal values; single
+    precision and such values are read as the shortest decimals that they stand for.
+    """
+    middle, spread = (array.min() + array.max()) / 2, max(rounding, SINGLE) * np.abs(array).max()
+    lower, upper = array[array <= middle], array[array > middle]
+    if not all(len(group) and np.ptp(group) <= spread for group in (lower, upper)):
+        return None
+    return _stored_value(lower, rounding), _stored_value(upper, rounding)
+
+
+def _stored_value(group: NDArray, rounding: float) -> float:
+    """The decimal behind values that are equal up to a relative rounding error, or stored in single precision."""
+    value = float(np.median(group))
+    single = np.ptp(group) > 0 or float(np.float32(value)) == value
+    return shortest_decimal(value, max(rounding, SINGLE if single else 0.0))
+
+
+def _levels_known(stored: NDArray, settings: Settings) -> bool:
+    """Whether the file or the caller tells both levels of the coefficient: a file of 0 and 1 tells none."""
+    return two_values(stored) != (0.0, 1.0) or {"low", "high"} <= set(settings)
+
+
+def _describe_levels(levels: Mapping[str, float], *, fitted: bool) -> str:
+    if not levels:
+        return "lognormal"
+    values = " and ".join(f"{value:g}" for value in levels.values())
+    return f"coefficient values {values}" + (", their ratio by least squares" if fitted else "")
+
+
+def _fitted_source(response: Tensor, solution: Tensor) -> float:
+    """Source whose response fits a solution best, of as few digits as the misfit allows, four at least."""
+    source = float((response * solution).sum() / response.square().sum())
+    misfit = float((source * response - solution).norm() / solution.norm())
+    return shortest_decimal(source, min(misfit, SOURCE_DIGITS))
 
 
 def _swapped(first: NDArray, second: NDArray, format: Format) -> bool:
     """Whether the second array looks like a coefficient and the first does not."""
     if format.law == "two_valued":
-        return two_values(first) is None and two_values(second) is not None
+        return two_values(first, format.rounding) is None and two_values(second, format.rounding) is not None
     return bool((first <= 0).any() and (second > 0).all()) or _edge_share(first) < 0.5 < _edge_share(second)
 
 
@@ -163,15 +237,16 @@ def _edge_share(array: NDArray) -> float:
     return float(np.median(np.abs(array[:, 0])) / np.median(np.abs(array[:, array.shape[1] // 2])))
 
 
-def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format) -> tuple[Tensor, Mapping[str, float]]:
+def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format) -> tuple[Tensor, dict[str, float]]:
     if format.law == "lognormal":
         if not (array > 0).all():
             raise UserError(f"{file}: the coefficient is not positive everywhere: check the keys and --pde")
         return torch.from_numpy(array), {}
-    stored = two_values(array)
+    stored = two_values(array, format.rounding)
     if stored is None:
         raise UserError(
-            f"{file}: no array is two-valued, as the coefficient of this format must be: check --format and the keys"
+            f"{file}: no array is two-valued, as the coefficient of this format must be: check --format and the keys, "
+            "or give --set law=lognormal"
         )
     low, high = format.levels if format.levels and stored == (0.0, 1.0) else stored
     low, high = settings.get("low", low), settings.get("high", high)
@@ -204,8 +279,3 @@ def _candidate(pde: PDE, transposed: bool, source: float, states: Tensor, respon
     solved = pde.config.source * response
     distance = (solved - states[:, 1]).flatten(1).norm(dim=1) / states[:, 1].flatten(1).norm(dim=1)
     return Candidate(pde, transposed, source, float(residual), float(distance.mean()))
-
-
-def _round(value: float) -> float:
-    """Four significant digits, since the source is part of labels and digests."""
-    return float(f"{value:.4g}")

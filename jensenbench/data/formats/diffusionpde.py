@@ -34,6 +34,7 @@ SCALES: Mapping[str, tuple[tuple[float, float], ...]] = {  # merged = factor x f
     "navier_stokes": ((1 / 1.6, 0.0), (1 / 1.6, 0.0)),
     "burgers": ((1 / 1.415, 0.0),),
 }
+MERGED_ROUNDING = 1e-6  # relative error that single precision and scaling leave in merged states
 HORIZON = 10.0  # last time of the Navier-Stokes states
 
 
@@ -42,7 +43,8 @@ def read_darcy(source: Source, settings: Settings) -> Imported:
     law = settings.get("law", "two_valued")
     if law not in darcy.LAWS:
         raise UnknownName("darcy law", law, darcy.LAWS)
-    format = darcy.Format(law=law, source=1.0, transposed=True, grid="cell")
+    rounding = MERGED_ROUNDING if source.path.suffix == ".npy" else 0.0
+    format = darcy.Format(law=law, source=1.0, transposed=True, grid="cell", rounding=rounding)
     return darcy.read_states(source.path, _arrays(source, "darcy", law), settings, format)
 
 
@@ -103,5 +105,5 @@ def _merged(source: Source) -> NDArray:
             "check --format"
         )
     if stored.ndim < 4:
-        stored = read_series(numbered(source.path), source)
+        stored = read_series(numbered(source.path)[: source.most], source)
     return stored[..., None] if stored.ndim == 3 else stored

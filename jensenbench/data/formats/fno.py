@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jensenbench.data.formats import darcy
-from jensenbench.data.formats.arrays import Source, check_array, read_mat
+from jensenbench.data.formats.arrays import Source, check_array, check_field, read_mat
 from jensenbench.data.formats.evolution import read_burgers, read_end_points
 from jensenbench.data.formats.interface import Imported, Reader, Settings
 from jensenbench.errors import UserError
@@ -39,7 +39,7 @@ def read_profiles(source: Source, settings: Settings) -> Imported:
     stored = read_mat(source, (), ("a", "u", "output"))
     if "output" in stored:
         return read_burgers(source.path, stored["output"], settings)
-    ends = [check_array(source.path, key, stored[key], ndim=2) for key in ("a", "u")]
+    ends = [check_field(source.path, key, stored[key], ndim=2) for key in ("a", "u")]
     return read_burgers(source.path, np.stack(ends, 1), settings)
 
 

@@ -2,8 +2,8 @@
 
 Darcy: ``x`` (N, n, n) bool coefficient, False 0.1, True 1; ``y`` (N, n, n) pressure. Both are sub-sampled
 from a finer grid, so the first row and column lie on the boundary and the last ones do not, and the states
-do not solve the discrete equation of their own grid: the source term is calibrated, and the residual is not
-meaningful.
+do not solve the discrete equation of their own grid: the source and the ratio of the levels are calibrated, and the
+residual is not meaningful.
 Burgers: ``output`` (N, times, n) of u(t, x), ``visc`` its viscosity.
 """
 

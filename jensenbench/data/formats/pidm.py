@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from math import isqrt
-from pathlib import Path
 
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ def read_darcy_corner(source: Source, settings: Settings) -> Imported:
     if source.path.name not in FILES:
         raise UserError(f"{source.path}: this format is the pair {' and '.join(FILES)} in one folder; name either")
     paths = tuple(source.path.with_name(name) for name in FILES)
-    k, p = (_squares(path) for path in paths)
+    k, p = (_squares(Source(path, most=source.most)) for path in paths)
     found = read_states(source.path, (FILES[0], k), (FILES[1], p), {"law": "pidm", **settings}, transposed=False)
     return replace(found, files=paths)
 
@@ -28,9 +27,11 @@ def read_darcy_corner(source: Source, settings: Settings) -> Imported:
 READERS: Mapping[str, Reader] = {"darcy_corner": read_darcy_corner}
 
 
-def _squares(path: Path) -> NDArray:
-    table = read_csv(Source(path))
+def _squares(source: Source) -> NDArray:
+    table = read_csv(source)
     n = isqrt(table.shape[1])
     if n * n != table.shape[1]:
-        raise UserError(f"{path}: {table.shape[1]} columns are not n² for any n (published: 4096): fetch it again")
+        raise UserError(
+            f"{source.path}: {table.shape[1]} columns are not n² for any n (published: 4096): fetch it again"
+        )
     return table.reshape(-1, n, n)

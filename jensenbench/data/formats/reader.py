@@ -19,7 +19,15 @@ FORMATS: Mapping[str, Mapping[str, Reader]] = {
 }
 
 
-def read(file: Path, format: str, pde: str, settings: Mapping[str, Any], *, unpickle: bool = False) -> Imported:
+def read(
+    file: Path,
+    format: str,
+    pde: str,
+    settings: Mapping[str, Any],
+    *,
+    unpickle: bool = False,
+    most: int | None = None,
+) -> Imported:
     """States of a public data file, as float64 fields (N, C, *grid), coefficient first.
 
     Args:
@@ -28,6 +36,7 @@ def read(file: Path, format: str, pde: str, settings: Mapping[str, Any], *, unpi
         pde: module name of the equation.
         settings: settings of the PDE that are known; the others are found from the data.
         unpickle: trust pickled objects in the file, which can run any code.
+        most: number of states to read, from the first on; None for all.
 
     Raises:
         UnknownName: no such format, or the format holds no such PDE.
@@ -39,4 +48,4 @@ def read(file: Path, format: str, pde: str, settings: Mapping[str, Any], *, unpi
     readers = FORMATS[format]
     if pde not in readers:
         raise UnknownName(f"PDE of the format {format!r}", pde, readers)
-    return readers[pde](Source(file, unpickle), settings)
+    return readers[pde](Source(file, unpickle, most), settings)

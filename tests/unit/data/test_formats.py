@@ -212,10 +212,12 @@ def test_burgers_states_are_read_as_the_package_bundles_them(tmp_path):
 def test_profiles_at_two_times_are_read(tmp_path):
     u = make_pde("burgers", {"n": 16, "data": "continuous"}).generate(range(5), seed=0)[:, 0].numpy()
     path = write_mat5(tmp_path / "burgers.mat", a=u[:, 0], u=u[:, -1])
-    found = importers.read(path, "fno", "burgers", {})
+    found = importers.read(path, "fno", "burgers", {"nu": 0.01})
     np.testing.assert_array_equal(found.states[:, 0].numpy(), u[:, [0, -1]])
     path = write_mat5(tmp_path / "burgers.mat", a=u[:, -1], u=u[:, 0])
-    assert any(line.startswith("chosen (against") for line in importers.read(path, "fno", "burgers", {}).findings)
+    assert any(
+        line.startswith("chosen (against") for line in importers.read(path, "fno", "burgers", {"nu": 0.01}).findings
+    )
 
 
 def test_published_darcy_states_lie_on_cells_and_solve_no_equation_of_their_own(tmp_path):
@@ -366,3 +368,25 @@ def test_a_file_of_one_tensor_is_told_apart_from_a_damaged_one(tmp_path):
     torch.save(torch.zeros(3, 2, 4, 4), tmp_path / "d.pt")
     with pytest.raises(UserError, match=r"holds one Tensor of shape \(3, 2, 4, 4\), expected a dict with \['x'\]"):
         read_pt(Source(tmp_path / "d.pt"), ["x"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_first_states_alone_are_those_of_the_whole_file(tmp_path, name):
+    case = CASES[name]
+    path = case.write(tmp_path, fields(case))
+    some = importers.read(path, case.format, case.pde, {**case.settings, **case.known}, most=3)
+    whole = importers.read(path, case.format, case.pde, {**case.settings, **case.known})
+    assert len(some.states) == 3
+    assert torch.equal(some.states, whole.states[:3])
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_states_of_one_value_are_refused_as_such(tmp_path, name, value):
+    """A variable that was never written, or a solver that failed: not a damaged file."""
+    case = CASES[name]
+    *others, last = fields(case)
+    path = case.write(tmp_path, (*others, np.full_like(last, value)))
+    with pytest.raises(UserError, match="holds one value at all points") as error:
+        read(case, path)
+    assert "damaged" not in str(error.value)

@@ -1,12 +1,16 @@
 """Importing published files: what was written is found again, and broken files are refused by name."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from jensenbench import cli
 from jensenbench.data.dataset import load_dataset
 from jensenbench.data.formats import reader as importers
 from jensenbench.errors import UnknownName, UserError
@@ -175,3 +179,43 @@ def test_unusable_arrays_are_refused(tmp_path, arrays):
             read(save(tmp_path, **content))
     with pytest.raises(UserError, match="ask for n = 32"):
         read(save(tmp_path, **arrays), n=32)
+
+
+def test_settings_are_given_on_the_command_line(tmp_path, capsys):
+    """Numbers with an exponent too, which YAML 1.1 reads as text."""
+    u = make_pde("burgers", {"n": 16, "nu": 0.02}).generate(range(40), seed=0)[:, 0].numpy()
+    np.savez(tmp_path / "b.npz", output=u, visc=np.array([0.5]))
+    command = ["import", str(tmp_path / "b.npz"), "--format", "neuraloperator", "--pde", "burgers"]
+    assert cli.main([*command, "--set", "nu=2e-2", "--out", str(tmp_path / "b.h5")]) == 0
+    assert load_dataset(tmp_path / "b.h5").pde.config.nu == 0.02
+    for word, message in {
+        "nu": "--set nu: expected NAME=VALUE",
+        "mu=1": "did you mean 'nu'",
+        "nu=x": "nu = 'x'",
+    }.items():
+        assert cli.main([*command, "--set", word, "--out", str(tmp_path / "c.h5")]) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_import_holds_the_states_that_it_keeps(tmp_path):
+    """Of a file of many states a few are used: memory follows these, measured in a process of its own."""
+    states = make_pde("darcy", {"n": 32, "grid": "cell", "source": 1.0}).generate(range(20), seed=0).numpy()
+    path = tmp_path / "2D_DarcyFlow_beta1.0_Train.hdf5"
+    with h5py.File(path, "w") as file:
+        file["nu"] = np.tile(states[:, 0], (400, 1, 1))
+        file["tensor"] = np.tile(states[:, 1:], (400, 1, 1, 1))
+        file["x-coordinate"] = file["y-coordinate"] = (np.arange(32) + 0.5) / 32
+    code = f"""
+import resource
+from pathlib import Path
+from jensenbench.data.formats import reader
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small = reader.read(Path({str(path)!r}), "pdebench", "darcy", {{}}, most=10)
+before = peak()
+found = reader.read(Path({str(path)!r}), "pdebench", "darcy", {{}}, most=20)
+print(len(found.states), peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, grown = done.stdout.split()
+    assert int(count) == 20
+    assert float(grown) < 0.2 * path.stat().st_size / 2**20
