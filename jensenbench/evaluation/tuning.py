@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -88,9 +89,14 @@ def _trial(run: Mapping[str, Any], values: Mapping[tuple[str, str], Any]) -> dic
     }  # fmt: skip
 
 
+def distribution_name(label: str) -> str:
+    """The name of a PDE's data without the size of the grid: ``darcy-two_valued`` of ``darcy-two_valued-16``."""
+    return re.sub(r"-\d+$", "", label)
+
+
 @dataclass(frozen=True)
 class Winner:
-    """The settings with the smallest criterion, of a method's variant on one PDE and task."""
+    """The settings with the smallest criterion, of a method's variant on one PDE and task, and the trials' ``data``."""
 
     method: str
     variant: str
@@ -99,6 +105,7 @@ class Winner:
     trial: int
     trials: int
     settings: Mapping[str, float]
+    data: tuple[str, ...]
 
 
 def winners(table: pd.DataFrame, pde_names: Mapping[str, str]) -> list[Winner]:
@@ -108,13 +115,14 @@ def winners(table: pd.DataFrame, pde_names: Mapping[str, str]) -> list[Winner]:
     without tunable settings have no winner. ``pde_names``: the PDE of each label.
     """
     chosen = []
-    tunable = table[table["settings"] != "{}"].assign(pde=table["pde"].map(pde_names))
+    tunable = table[table["settings"] != "{}"].assign(label=table["pde"], pde=table["pde"].map(pde_names))
     for (method, variant, pde, task), part in groups(tunable, ["method", "variant", "pde", "task"]):
         logs = part.assign(log=np.log(part["value"])).groupby("trial")["log"].agg(lambda log: log.mean(skipna=False))
         if logs.notna().any():
             best = int(str(logs.idxmin()))
             settings = json.loads(part.loc[part["trial"] == best, "settings"].iloc[0])
-            chosen.append(Winner(method, variant, pde, task, best, len(logs), settings))
+            data = tuple(sorted({distribution_name(label) for label in part["label"]}))
+            chosen.append(Winner(method, variant, pde, task, best, len(logs), settings, data))
     return chosen
 
 
@@ -126,7 +134,7 @@ def merged(content: Mapping[str, Any], chosen: list[Winner], provenance: Mapping
         settings[winner.task] = dict(winner.settings)
         _inner(result, "trials", winner.variant)[winner.pde] = winner.trials
         won = _inner(result, "provenance", winner.variant, winner.pde)
-        won.update(provenance)
+        won.update(provenance, data=list(winner.data))
         won.setdefault("won_by", {})[winner.task] = winner.trial
     return result
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from jensenbench.core.method import Iterative, Method
 from jensenbench.core.settings import configure
+from jensenbench.core.tasks import Task
 from jensenbench.errors import UserError
 from jensenbench.evaluation.tuning import proposals, trial_name, tuned_ranges
 from jensenbench.experiment.config import PDEEntry, Tier, VariantEntry
@@ -21,7 +22,7 @@ from jensenbench.experiment.jobs import (
     WinnersJob,
     shared,
 )
-from jensenbench.experiment.tuned import find_tuned
+from jensenbench.experiment.tuned import Tuned, find_tuned
 from jensenbench.plugins.registry import load_method, method_config
 
 
@@ -125,7 +126,7 @@ def sample_job(
     tier: Tier, entry: PDEEntry, prior: str, method: type[Method], variant: str, options: VariantEntry
 ) -> SampleJob:
     """Samples of a variant with the first seed: its preset, then the tuned settings, then the tier's own."""
-    tuned = find_tuned(method.name, variant, entry.name)
+    tuned = find_tuned(method.name, variant, entry.name, entry.label)
     config = method_config(method, variant, tuned.shared, options.config)
     if method.capabilities.trains != hasattr(config, "fit"):
         raise UserError(f"method {method.name}: capabilities.trains and a field `fit` of its Config go together")
@@ -139,11 +140,21 @@ def sample_job(
         raise UserError(f"config/methods/{method.name}.yaml: a task's settings must not change what the fit is")
     return SampleJob(
         pde=entry.label, prior=prior, prior_settings=tier.prior_settings(prior), method=method.name, variant=variant,
-        preset=variant, config=asdict(config), tasks=tasks, tuned_trials=tuned.trials, seed=tier.seeds[0],
+        preset=variant, config=asdict(config), tasks=tasks, tuned_trials=tuned_trials(tuned, tasks, options),
+        seed=tier.seeds[0],
         by_task={task: asdict(own) for task, own in by_task.items() if own != config},
         instances=tier.instances, draws=tier.draws, samples=tier.samples, batch=tier.batch, budget=tier.budget,
         device=tier.device, threads=tier.threads,
     )  # fmt: skip
+
+
+def tuned_trials(tuned: Tuned, tasks: Iterable[Task], options: VariantEntry) -> dict[str, int]:
+    """Trials behind the settings that each task runs with, where there are any and the tier does not replace these."""
+    return {
+        task.label: tuned.trials[task.label]
+        for task in tasks
+        if task.label in tuned.trials and not set(tuned.by_task.get(task.label, {})) & set(options.config)
+    }
 
 
 def tune_job(tier: Tier, job: SampleJob) -> TuneJob:
@@ -156,7 +167,7 @@ def tune_job(tier: Tier, job: SampleJob) -> TuneJob:
     own = tier.methods[job.method][job.variant].config
     config: Any = method_config(method, job.variant, own if free else job.config)
     first = replace(
-        job, config=asdict(config), by_task={} if free else job.by_task, tuned_trials=0, instances=sizes.instances,
+        job, config=asdict(config), by_task={} if free else job.by_task, tuned_trials={}, instances=sizes.instances,
         draws=sizes.draws, samples=sizes.samples,
     )  # fmt: skip
     changes = enumerate(proposals(method, job.variant, sizes.trials))

@@ -103,7 +103,7 @@ class SampleJob(PriorJob):
     Attributes:
         variant: name in every table; ``preset`` is the method's own variant whose settings ``config`` replaces.
         by_task: settings that a task has instead of ``config``, by its label.
-        tuned_trials: trials from which the settings were chosen; 0 where they are the preset's own.
+        tuned_trials: number of trials from which a task's settings were chosen, by its label.
         instances, draws: of an observed task; ``samples`` states of the unconditional one.
         batch: states of one network call.
         budget: network evaluations allowed per state.
@@ -114,7 +114,7 @@ class SampleJob(PriorJob):
     preset: str
     config: Settings
     by_task: Mapping[str, Settings] = field(default_factory=dict)
-    tuned_trials: int = 0
+    tuned_trials: Mapping[str, int] = field(default_factory=dict)
     tasks: tuple[Task, ...]
     instances: int
     draws: int

@@ -147,7 +147,7 @@ def _batches(run: Run, problem: Problem, n_instances: int, n_draws: int, meter: 
 
 def run_row(run: Run, task: str, outcome: Outcome, command: str) -> dict[str, Any]:
     """Everything that is recorded of one task besides its states."""
-    return {**labels(run), "task": task, **provenance_of(run, command), **outcome_row(outcome)}
+    return {**labels(run), "task": task, **provenance_of(run, task, command), **outcome_row(outcome)}
 
 
 def labels(run: Run) -> dict[str, Any]:
@@ -161,13 +161,13 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
     return row | outcome.costs
 
 
-def provenance_of(run: Run, command: str) -> dict[str, Any]:
-    """What made the states of a run: settings, digests, versions, machine."""
+def provenance_of(run: Run, task: str, command: str) -> dict[str, Any]:
+    """What made the states of a task: settings, digests, versions, machine."""
     settings = canonical_json(run.job.settings())
     return {
         "config_json": settings,
         "config_digest": provenance.digest_text(settings),
-        "tuned_trials": run.job.tuned_trials,
+        "tuned_trials": run.job.tuned_trials.get(task, 0),
         "data_digest": run.dataset.digest,
         "prior_digest": run.prior.digest,
         "fit_digest": run.fit.digest,

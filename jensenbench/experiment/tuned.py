@@ -4,24 +4,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jensenbench.evaluation.tuning import distribution_name
 from jensenbench.io.files import read_yaml
 from jensenbench.io.provenance import ROOT
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Settings that replace a variant's preset on a PDE, those of single tasks, and the trials they come from."""
+    """Settings that replace a variant's preset on a PDE, and those of single tasks.
+
+    Attributes:
+        trials: number of trials of which the settings of a task are the best, by the task's label; only on data of the
+            distribution that the trials saw.
+    """
 
     shared: Mapping[str, Any] = field(default_factory=dict)
     by_task: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    trials: int = 0
+    trials: Mapping[str, int] = field(default_factory=dict)
 
 
-def find_tuned(method: str, variant: str, pde: str) -> Tuned:
-    """The tuned settings of a variant on a PDE, by the PDE's module name; empty ones where it was not tuned."""
+def find_tuned(method: str, variant: str, pde: str, label: str) -> Tuned:
+    """The tuned settings of a variant on a PDE, by the PDE's module name; empty ones where it was not tuned.
+
+    ``label`` names the data: trials count where they saw the same distribution, on whatever grid.
+    """
     content = tuned_settings(method)
-    shared, by_task = split_tasks(content.get("settings", {}).get(variant, {}).get(pde, {}))
-    return Tuned(shared, by_task, content.get("trials", {}).get(variant, {}).get(pde, 0))
+
+    def of_pde(key: str) -> Any:
+        return content.get(key, {}).get(variant, {}).get(pde)
+
+    shared, by_task = split_tasks(of_pde("settings") or {})
+    origin = of_pde("provenance") or {}
+    seen = distribution_name(label) in origin.get("data", [])
+    trials = dict.fromkeys(origin.get("won_by", {}), of_pde("trials") or 0) if seen else {}
+    return Tuned(shared, by_task, trials)
 
 
 def tuned_settings(method: str) -> dict[str, Any]:

@@ -58,13 +58,12 @@ def give_up(*, job: SampleJob, data: Path, prior_file: Path, out: Path, command:
 
 def write_samples(out: Path, run: Run, outcomes: dict[str, Outcome], command: str) -> None:
     """Write the outcomes of a sampling job with their provenance."""
-    shared = provenance_of(run, command)
 
     def fill(file: h5py.File) -> None:
         file.attrs.update(labels(run), prior_kind=run.prior.kind)
         for label, outcome in outcomes.items():
             group = file.create_group(label)
-            group.attrs.update(shared | outcome_row(outcome))
+            group.attrs.update(provenance_of(run, label, command) | outcome_row(outcome))
             if outcome.fields is not None:
                 group.create_dataset("fields", data=outcome.fields.numpy())
 

@@ -139,6 +139,7 @@ def test_winners_have_the_smallest_criterion_and_say_where_they_come_from(tier, 
     origin = content["provenance"]["corrected"]["poisson"]
     assert (origin["split"], origin["tier"]) == ("validation", "micro")
     assert content["trials"]["corrected"]["poisson"] == 3
+    assert origin["data"] == ["poisson"]
 
 
 def fabricated(values):
@@ -215,6 +216,49 @@ def test_settings_of_a_task_reach_its_samples_and_no_other(tier, files, monkeypa
     assert torch.equal(sample_task(run, task, data).fields, sample_task(free, task, data).fields)
     guided = replace(run, job=replace(job, by_task={}))
     assert not torch.equal(sample_task(run, task, data).fields, sample_task(guided, task, data).fields)
+
+
+TRIED = {
+    "settings": {"corrected": {"darcy": {"tasks": {"inverse": {"zeta": 3.0}, "forward": {"zeta": 1.0}}}}},
+    "trials": {"corrected": {"darcy": 8}},
+    "provenance": {"corrected": {"darcy": {"data": ["darcy-two_valued"], "won_by": {"inverse": 2, "forward": 0}}}},
+}
+NOISY = {"task": "inverse", "noise_std": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("law", "given", "counts"),
+    [
+        ("two_valued", {}, {"inverse": 8, "forward": 8}),
+        ("two_valued", {"steps": 9}, {"inverse": 8, "forward": 8}),
+        ("two_valued", {"zeta": 2.0}, {}),
+        ("lognormal", {}, {}),
+    ],
+)
+def test_a_run_is_called_tuned_where_its_settings_come_from_trials_of_its_task_and_data(
+    monkeypatch, law, given, counts
+):
+    """Not with noise, on a task without trials, on another distribution, or where the tier sets what was tuned."""
+    monkeypatch.setattr("jensenbench.experiment.tuned.tuned_settings", lambda name: TRIED if name == "dps" else {})
+    raw = read_yaml(ROOT / "config" / "micro.yaml") | {
+        "pdes": [{"pde": "darcy", "settings": {"n": 12, "law": law}, "priors": ["network-p1"]}],
+        "priors": {"network-p1": {"kind": "network", "power": 1, "steps": 10}},
+        "tasks": ["unconditional", "forward", "inverse", NOISY, "reconstruction_3"],
+        "methods": {"dps": {"corrected": {"config": given}}},
+        "extra_methods": False,
+    }
+    (job,) = expand(parse_tier(raw)).sample.values()
+    assert job.tuned_trials == counts
+
+
+def test_every_file_of_tuned_settings_names_the_data_of_its_trials():
+    for path in (ROOT / "config" / "methods").glob("*.yaml"):
+        content = read_yaml(path)
+        for variant, pdes in content["trials"].items():
+            for pde in pdes:
+                origin = content["provenance"][variant][pde]
+                assert origin["data"], (path, variant, pde)
+                assert set(origin["won_by"]) == set(content["settings"][variant][pde]["tasks"])
 
 
 def test_more_validation_states_than_there_are_is_one_line():
