@@ -233,6 +233,22 @@ def test_coupled_rows_of_dflow_show():
     assert not torch.allclose(together[:1], alone, rtol=1e-3)
 
 
+def test_the_corrected_flow_has_the_spread_of_the_prior():
+    """And the flow of the same number of evaluations in Euler steps has not."""
+    pde = make_pde("poisson", {"n": 16})
+    states = pde.generate(range(300), seed=0)
+    codec = Codec.fit(pde, states, power=1)
+    prior, free = GaussianPrior.of_pde(pde, codec), Problem(pde, "free", codec)
+
+    def ratio(**changes):
+        config = dataclasses.replace(DFLOW.variants["corrected"], **changes)
+        end = codec.decode(DFLOW(config).sample(prior, free, latents(256)))
+        return (end.var(0).sum((1, 2)) / states.var(0).sum((1, 2))).sqrt()
+
+    assert torch.allclose(ratio(), torch.ones(2, dtype=torch.float64), atol=0.05)
+    assert (ratio(steps=29, solver="euler", times="uniform") < 0.95).all()
+
+
 def test_dflow_without_an_aim_is_the_flow():
     free, z = Problem(PDE, "free", CODEC), latents()(PDE.shape)
     method = short(DFLOW, "published")
