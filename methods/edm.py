@@ -1,7 +1,8 @@
 """EDM sampler: Heun's method on the probability flow, with optional churn; an unconditional sampler.
 
-Source: Karras et al., NeurIPS 2022, arXiv 2206.00364, algorithms 1 and 2. Variants: ``heun`` (deterministic, 18 steps)
-and ``churned`` (256 steps, noise added before each, with the paper's settings for ImageNet).
+Source: Karras et al., NeurIPS 2022, arXiv 2206.00364, algorithms 1 and 2. Variants: ``heun`` (deterministic, 18 steps),
+``churned`` (256 steps, noise added before each, with the paper's settings for ImageNet) and ``teacher`` (14 steps, as
+in the pairs that students are distilled from).
 """
 
 import math
@@ -51,6 +52,7 @@ class EDM(Iterative):
     Config = Config
     variants = {
         "heun": Config(),
+        "teacher": Config(steps=14),
         "churned": Config(steps=256, churn=40, churn_from=0.05, churn_to=50, churn_inflation=1.003),
     }
     capabilities = Capabilities(observed=False)

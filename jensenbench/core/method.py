@@ -155,3 +155,8 @@ class Iterative(Method):
         if not torch.isfinite(state).all():
             raise Diverged(f"{self.name}: the final state is NaN or infinite")
         return state
+
+
+def learns_denoiser(method: type[Method]) -> bool:
+    """Whether a method follows a trajectory of noisy states with a denoiser that it has learnt itself."""
+    return method.capabilities.trains and issubclass(method, Iterative)

@@ -47,7 +47,7 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class Control:
-    """States (I, K, C, *grid) of a control, or the reason why there are none."""
+    """States (I, K, C, *grid) of a control, or None; ``reason`` says why, or what is to be said of the states."""
 
     variant: str
     task: str
@@ -78,12 +78,14 @@ class ControlSetting:
 def data_controls(setting: ControlSetting) -> Iterator[Control]:
     """Controls that need no exact posterior.
 
-    The data's floor is what as many training states as a method draws score against the same reference.
+    The data's floor is what as many states as a method draws, on which no prior was trained, score against the same
+    reference.
     """
     train = setting.dataset.split("train")
-    floor = train[: setting.states, None]
-    yield Control("data_floor", UNCONDITIONAL, floor, post_process=False)
-    yield Control("float32_floor", UNCONDITIONAL, floor.float().double(), post_process=False)
+    unseen = torch.cat([setting.dataset.split(split) for split in ("validation", "test")])[: setting.states, None]
+    few = f"only {len(unseen)} states were not trained on" if len(unseen) < setting.states else ""
+    yield Control("data_floor", UNCONDITIONAL, unseen, few, post_process=False)
+    yield Control("float32_floor", UNCONDITIONAL, unseen.float().double(), few, post_process=False)
     for task, observed in setting.observed.items():
         yield Control("truth", task, observed.truth[:, None], post_process=False)
         yield Control("training_mean", task, train.mean(0).expand_as(observed.truth)[:, None])

@@ -21,6 +21,15 @@ from jensenbench.evaluation.sets import Reference
 
 
 @dataclass(frozen=True)
+class Score:
+    """Metrics of one run by name, what is to be said about them, and CPU seconds by post-processing."""
+
+    metrics: dict[str, Tensor]
+    note: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """What all runs of one (pde, prior, seed) are measured against.
 
@@ -36,17 +45,18 @@ class Evaluator:
     observed: Mapping[str, Observed]
     optimum: Mapping[str, Optimum] = field(default_factory=dict)
 
-    def score(self, fields: Tensor, task: str, *, post_process: bool = True) -> tuple[dict[str, Tensor], str]:
-        """Metrics by name of fields (I, K, C, *grid) in any float dtype, and what is to be said about them."""
+    def score(self, fields: Tensor, task: str, *, post_process: bool = True) -> Score:
+        """Metrics of fields (I, K, C, *grid) in any float dtype."""
         fields, observed = fields.double(), self.observed.get(task)
         values = self.measure(fields, observed, LEVELS)
         if observed is not None and task in self.optimum:
             values |= self._against_posterior(fields, observed, self.optimum[task])
         note = self.optimum[task].note if task in self.optimum else ""
         if not post_process:
-            return values, note
-        processed, reason = self._post_processed(fields, task, observed)
-        return values | processed, "; ".join(part for part in (reason, note) if part)
+            return Score(values, note)
+        processed = self._post_processed(fields, task, observed)
+        notes = "; ".join(part for part in (processed.note, note) if part)
+        return Score(values | processed.metrics, notes, processed.seconds)
 
     def measure(self, fields: Tensor, observed: Observed | None, levels: Sequence[float] = TABLED) -> dict[str, Tensor]:
         """Residuals, and accuracy against the truth or, where nothing is observed, the distribution.
@@ -72,7 +82,7 @@ class Evaluator:
         uncertain = optimum.uncertain(observed, std)
         return oracle(pde, fields, observed, optimum, std) | against_draws(fields, optimum.draws, uncertain, std)
 
-    def _post_processed(self, fields: Tensor, task: str, observed: Observed | None) -> tuple[dict[str, Tensor], str]:
+    def _post_processed(self, fields: Tensor, task: str, observed: Observed | None) -> Score:
         """Metrics after each post-processing, and what the solver refused."""
         data, values = observed.observation if observed else None, {}
         if data is not None and data.noise_std == 0:
@@ -80,10 +90,12 @@ class Evaluator:
         solved = solve(self.dataset.pde, fields)
         refused = {"refused": torch.tensor(float(solved.refused))}
         values |= suffixed({**self._after(fields, solved.fields, observed), **refused}, "solved")
+        seconds = {"solved": solved.seconds}
         for steps, projected in newton(self._problem(task, data), fields).items():
             stopped = {"unconverged": torch.tensor(float(projected.unconverged))}
             values |= suffixed({**self._after(fields, projected.fields, observed), **stopped}, f"newton{steps}")
-        return values, solved.reason
+            seconds[f"newton{steps}"] = projected.seconds
+        return Score(values, solved.reason, seconds)
 
     def _problem(self, task: str, data: MaskObservation | None) -> Problem:
         dataset = self.dataset

@@ -4,6 +4,7 @@
 coefficient, ``newton`` takes steps onto the equation and onto noise-free observations.
 """
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -22,11 +23,12 @@ RULE = GaussNewton(tolerance=1e-3, iterations=60, floor=1e-7)
 
 @dataclass(frozen=True)
 class Solved:
-    """States with their solution solved for; NaN where the solver refused, and its first complaint."""
+    """States with their solution solved for; NaN where the solver refused, its first complaint, and CPU seconds."""
 
     fields: Tensor
     refused: int
     reason: str
+    seconds: float
 
 
 def paste(fields: Tensor, observation: MaskObservation) -> Tensor:
@@ -42,13 +44,13 @@ def solve(pde: PDE, fields: Tensor) -> Solved:
     states = fields.flatten(0, 1).double()
     solved = torch.full_like(states, torch.nan)
     sound = torch.isfinite(states).flatten(1).all(1)
-    reasons = [] if sound.all() else ["the sample is not finite"]
+    reasons, started = [] if sound.all() else ["the sample is not finite"], time.process_time()
     for chosen in sound.nonzero().flatten().split(CHUNK):
         solved[chosen], complaint = _solve_chunk(pde, pde.two_valued(states[chosen]))
         reasons += complaint
     refused = int((~torch.isfinite(solved)).flatten(1).any(1).sum())
     reason = f"solve refused {refused} of {len(states)} states: {reasons[0]}" if reasons and refused else ""
-    return Solved(solved.reshape(fields.shape), refused, reason)
+    return Solved(solved.reshape(fields.shape), refused, reason, time.process_time() - started)
 
 
 def _solve_chunk(pde: PDE, states: Tensor) -> tuple[Tensor, list[str]]:
@@ -67,10 +69,11 @@ def _solve_chunk(pde: PDE, states: Tensor) -> tuple[Tensor, list[str]]:
 
 @dataclass(frozen=True)
 class Projected:
-    """States (I, K, C, *grid) after some steps, and how many of them had a linear solve that stopped at its cap."""
+    """States (I, K, C, *grid) after some steps, how many had a linear solve that stopped at its cap, CPU seconds."""
 
     fields: Tensor
     unconverged: int
+    seconds: float
 
 
 def newton(problem: Problem, fields: Tensor) -> dict[int, Projected]:
@@ -83,12 +86,15 @@ def newton(problem: Problem, fields: Tensor) -> dict[int, Projected]:
     chunks = [_project(problem, states[index], index // draws) for index in torch.arange(len(states)).split(CHUNK)]
     projected = {}
     for steps, parts in zip(STEPS, zip(*chunks, strict=True), strict=True):
-        after = torch.cat([part.step for part in parts]).reshape(fields.shape)
-        projected[steps] = Projected(after, sum(int((~part.converged).sum()) for part in parts))
+        after = torch.cat([part.step for part, _ in parts]).reshape(fields.shape)
+        stopped = sum(int((~part.converged).sum()) for part, _ in parts)
+        projected[steps] = Projected(after, stopped, sum(seconds for _, seconds in parts))
     return projected
 
 
-def _project(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastNormResult]:
+def _project(problem: Problem, fields: Tensor, instances: Tensor) -> list[tuple[LeastNormResult, float]]:
+    """After each number of steps in ``STEPS``: the states, and the CPU seconds so far."""
+    started = time.process_time()
     part = problem if problem.observation is None else problem.subset(instances.tolist())
     x = part.encode(fields)
     iterates = RULE.iterates(equilibrated(lambda state: demands(part, state), x), x)
@@ -97,7 +103,7 @@ def _project(problem: Problem, fields: Tensor, instances: Tensor) -> list[LeastN
         x, met = next(iterates)
         converged = converged & met
         if step in STEPS:
-            found.append(LeastNormResult(part.decode(x), converged))
+            found.append((LeastNormResult(part.decode(x), converged), time.process_time() - started))
     return found
 
 

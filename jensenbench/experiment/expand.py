@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from jensenbench.core.method import Iterative, Method
+from jensenbench.core.method import Method
 from jensenbench.core.settings import configure
 from jensenbench.core.tasks import Task
 from jensenbench.errors import UserError
@@ -193,11 +193,6 @@ def jensen_jobs(tier: Tier, trains: Mapping[str, TrainJob], samples: Mapping[str
             traced = tuple(job for job in same if job.seed == min(tier.seeds)) if tier.jensen.visits else ()
             jobs[train.key] = JensenJob(pde=train.pde, settings=tier.jensen, samples=traced, data_seed=tier.data.seed)
     return jobs
-
-
-def learns_denoiser(job: SampleJob) -> bool:
-    """Whether a method follows a trajectory of noisy states with a denoiser that it has learnt itself."""
-    return job.fit() is not None and issubclass(load_method(job.method), Iterative)
 
 
 def winners_job(tier: Tier) -> WinnersJob:

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jensenbench.core.method import learns_denoiser
 from jensenbench.experiment.config import EXACT_KINDS, Tier
 from jensenbench.experiment.digests import stage_digest
-from jensenbench.experiment.expand import Jobs, expand, learns_denoiser, pairs_job
+from jensenbench.experiment.expand import Jobs, expand, pairs_job
 from jensenbench.experiment.jobs import (
     FitJob,
     GenerateJob,
@@ -24,6 +25,7 @@ from jensenbench.experiment.jobs import (
 from jensenbench.io.layout import Layout
 from jensenbench.io.provenance import digest_file
 from jensenbench.io.sources import digest_sources
+from jensenbench.plugins.registry import load_method
 
 SHARED = {
     "collect": "stages.collect",
@@ -148,7 +150,7 @@ class Planner:
 
     def jensen(self, job: JensenJob) -> Entry:
         methods = tuple(sorted({sample.method for sample in job.samples}))
-        fits = [sample.fit() for sample in job.samples if learns_denoiser(sample)]
+        fits = [sample.fit() for sample in job.samples if learns_denoiser(load_method(sample.method))]
         inputs = {"fits": sorted({str(self.layout.fit(*fit.key.split("/"))) for fit in fits if fit is not None})}
         code = stage_digest("jensen", pde=self.names[job.pde], methods=methods)
         return {**self._requests("jensen"), "inputs": inputs, "code": code}

@@ -35,7 +35,7 @@ from jensenbench.io.tables import identified, write_tables
 from jensenbench.priors.io import LoadedPrior, load_prior
 from jensenbench.runtime.meter import COUNTS
 from jensenbench.runtime.progress import progress
-from jensenbench.runtime.timing import timed
+from jensenbench.runtime.timing import timed, usage
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ class Sampled:
                     f"{self.path}: task {self.row['task']} is marked ok but holds no fields; sample it again"
                 )
             return torch.from_numpy(np.asarray(group["fields"]))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows of one task: its run, its metrics where there are states, and the times of their post-processing."""
+
+    row: dict[str, Any]
+    metrics: pd.DataFrame | None = None
+    timings: tuple[dict[str, Any], ...] = ()
 
 
 def run(*, data: Path, observations: Path, prior_file: Path, samples: list[Path], out: Path, seed: int) -> None:
@@ -77,12 +86,13 @@ def run(*, data: Path, observations: Path, prior_file: Path, samples: list[Path]
             setting.observed,
             {task: optimum(setting, task, posterior) for task, posterior in posteriors.items()},
         )
-        tables = [
+        scored = [
             score_sampled(evaluator, task) for task in progress(sampled, label=f"evaluate {dataset.label}", unit="task")
         ]
         for control in (*data_controls(setting), *posterior_controls(setting, posteriors)):
-            tables.append(score_control(evaluator, control, _control_row(labels, seed, dataset, loaded, control)))
-        write_tables(out, [row for row, _ in tables], [frame for _, frame in tables], [task.timing for task in sampled])
+            scored.append(score_control(evaluator, control, _control_row(labels, seed, dataset, loaded, control)))
+        timings = [task.timing for task in sampled] + [row for one in scored for row in one.timings]
+        write_tables(out, [one.row for one in scored], [one.metrics for one in scored], timings)
 
 
 def read_samples(path: Path) -> Iterator[Sampled]:
@@ -138,10 +148,10 @@ def control_setting(
     return ControlSetting(dataset, label, seed, observed, draws, states, unconditional)
 
 
-def score_sampled(evaluator: Evaluator, task: Sampled) -> tuple[dict[str, Any], pd.DataFrame | None]:
-    """Run row and metrics of one task of a method; no metrics where it did not end well."""
+def score_sampled(evaluator: Evaluator, task: Sampled) -> Scored:
+    """Rows of one task of a method; no metrics where it did not end well."""
     if task.row["status"] != "ok":
-        return task.row, None
+        return Scored(task.row)
     fields, name = task.fields(), task.row["task"]
     if name != UNCONDITIONAL and name not in evaluator.observed:
         raise UserError(f"{task.path}: the observations file has no task {name!r}; run the stage `observe` again")
@@ -150,21 +160,23 @@ def score_sampled(evaluator: Evaluator, task: Sampled) -> tuple[dict[str, Any], 
         raise UserError(
             f"{task.path}: {name} has {len(fields)} instances, the observations {expected}; sample it again"
         )
-    values, reason = evaluator.score(fields, name)
-    return task.row | {"reason": task.row["reason"] or reason}, tidy(values, task.row["run_id"])
+    score = evaluator.score(fields, name)
+    times = tuple(task.timing | usage() | {"stage": stage, "seconds": spent} for stage, spent in score.seconds.items())
+    row = task.row | {"reason": task.row["reason"] or score.note}
+    return Scored(row, tidy(score.metrics, row["run_id"]), times)
 
 
-def score_control(
-    evaluator: Evaluator, control: Control, row: dict[str, Any]
-) -> tuple[dict[str, Any], pd.DataFrame | None]:
-    """Run row and metrics of a control."""
+def score_control(evaluator: Evaluator, control: Control, row: dict[str, Any]) -> Scored:
+    """Rows of a control; its post-processing is not timed."""
     if control.fields is None:
-        return row, None
-    values, reason = evaluator.score(control.fields, control.task, post_process=control.post_process)
+        return Scored(row)
+    score = evaluator.score(control.fields, control.task, post_process=control.post_process)
+    values = score.metrics
     floors = {"data_floor": evaluator.dataset.floor, "float32_floor": evaluator.dataset.floor_float32}
     if control.variant in floors:
         values["residual_floor"] = torch.tensor(floors[control.variant])
-    return row | {"reason": reason}, tidy(values, row["run_id"])
+    note = "; ".join(text for text in (control.reason, score.note) if text)
+    return Scored(row | {"reason": note}, tidy(values, row["run_id"]))
 
 
 def _control_row(

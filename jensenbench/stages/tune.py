@@ -56,5 +56,5 @@ def attempt(run: Run, task: Task, evaluator: Evaluator, command: str) -> tuple[d
     row = identified({key: whole.get(key) for key in (*RUN_COLUMNS, *TIMING_COLUMNS)})
     if outcome.fields is None:
         return row, None
-    values, _ = evaluator.score(outcome.fields, task.label, post_process=False)
+    values = evaluator.score(outcome.fields, task.label, post_process=False).metrics
     return row, tidy(values, row["run_id"])

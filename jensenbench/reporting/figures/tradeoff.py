@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.reporting import style
-from jensenbench.reporting.distillation import Student, students, teacher
+from jensenbench.reporting.distillation import Student, students
 from jensenbench.reporting.render import Cell
 from jensenbench.reporting.results import Results
 from jensenbench.reporting.summary import Group
@@ -62,8 +62,7 @@ def _draw(ax: Axes, group: Group, found: Sequence[Student], metric: str) -> list
         )  # fmt: skip
         rows.append(_row(group, student.candidate.name, student.label.replace("\n", " "), metric))
         ends += [cell.low, cell.high]
-    source = teacher(group)
-    if source is not None:
+    for source in {student.teacher for student in found if student.teacher is not None}:
         cell = _floored(group.cell(source, metric), floor)
         ax.axhline(cell.value, color="0.3", linewidth=0.9, linestyle="--", zorder=0)
         ax.axhspan(cell.low, cell.high, color="0.3", alpha=0.15, linewidth=0, zorder=0)

@@ -12,19 +12,23 @@ from typing import Any
 import pandas as pd
 import torch
 
+from jensenbench.core.method import learns_denoiser
 from jensenbench.data.dataset import Dataset
 from jensenbench.errors import UserError
+from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.io.files import canonical_json, write_text
 from jensenbench.io.frames import groups, listed, records
 from jensenbench.io.provenance import digest_text
 from jensenbench.io.schema import RUN_KEYS
+from jensenbench.plugins.registry import load_method
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import CONTROL, Results
-from jensenbench.reporting.style import MISSING, format_count, format_seconds
+from jensenbench.reporting.style import MISSING, format_count, format_seconds, format_value
 
 BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
 KEYS = list(RUN_KEYS)
 COUNTS = ("nfe", "vjp", "jvp", "residual_calls")
+POST_PROCESSING = ("solved", "newton1", "newton3")  # stages of timings that are parts of `evaluate`
 SOLVED = 64  # states on which a solver is timed
 
 
@@ -39,6 +43,7 @@ def ledger(results: Results) -> str:
         "## Stages", stages(results.timings),
         "## Preparation", preparation(results.timings),
         "## Sampling", sampling(results),
+        "## Post-processing", post_processing(results),
         "## Break-even against the numerical solver", break_even(results),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -79,6 +84,7 @@ def processor() -> str:
 
 def stages(timings: pd.DataFrame) -> str:
     """Totals of each stage."""
+    timings = timings[~timings["stage"].isin(POST_PROCESSING)]
     by_stage = timings.groupby("stage", sort=True)
     rows = [
         [str(stage), str(len(part)), format_seconds(part["seconds"].sum()), _mebibytes(part["peak_mib"].max())]
@@ -93,7 +99,7 @@ def stages(timings: pd.DataFrame) -> str:
 
 def preparation(timings: pd.DataFrame) -> str:
     """Every row of the stages before and after sampling: data, training, evaluation."""
-    chosen = timings[timings["stage"] != "sample"].sort_values(["stage", *KEYS], kind="stable")
+    chosen = timings[~timings["stage"].isin(["sample", *POST_PROCESSING])].sort_values(["stage", *KEYS], kind="stable")
     rows = [
         [row["stage"], _label(row), format_seconds(row["seconds"]), _mebibytes(row["peak_mib"]), str(row["device"])]
         for row in records(chosen)
@@ -120,6 +126,37 @@ def sampling(results: Results) -> str:
     return grid([*heading, "residual calls", "peak MiB", "device"], rows)
 
 
+def post_processing(results: Results) -> str:
+    """Seconds per state of each post-processing, beside what is left of residual and error."""
+    timings = results.timings[results.timings["stage"].isin(POST_PROCESSING)]
+    if timings.empty:
+        return "No times of post-processing were recorded."
+    runs = results.runs.drop(columns="seconds", errors="ignore")
+    joined = timings[[*KEYS, "stage", "seconds"]].merge(runs[[*KEYS, "run_id", "n_instances", "n_draws"]], on=KEYS)
+    joined["per_state"] = joined["seconds"] / (joined["n_instances"] * joined["n_draws"])
+    means = results.metrics.groupby(["run_id", "metric"])["value"].mean()
+    rows = []
+    for (pde, task, stage), part in groups(joined, ["pde", "task", "stage"]):
+        quality = "sliced_w2" if task == UNCONDITIONAL else "crps"
+        shown = [
+            f"{format_value(_median(means, part, metric))} → {format_value(_median(means, part, f'{metric}@{stage}'))}"
+            for metric in ("residual_rel", quality)
+        ]
+        rows.append([pde, task, stage, str(len(part)), format_seconds(part["per_state"].mean()), *shown])
+    note = (
+        "CPU seconds of post-processing, the mean over runs; it is part of the stage `evaluate` and of no method's "
+        "sampling time. Residual and distance (sliced W2, or CRPS where data are observed) before → after: medians "
+        "over runs. + newton3 includes the step of + newton1."
+    )
+    heading = ["PDE", "task", "post-processing", "runs", "CPU seconds per state", "residual", "distance"]
+    return note + "\n\n" + grid(heading, rows)
+
+
+def _median(means: pd.Series, part: pd.DataFrame, metric: str) -> float:
+    """Median over runs of a metric's mean."""
+    return float(means.reindex([(run, metric) for run in part["run_id"]]).median())
+
+
 def timed_runs(results: Results) -> pd.DataFrame:
     """Runs of methods with their sampling time, and ``per_state`` seconds; NaN where no time was recorded."""
     runs = results.runs[results.runs["method"] != CONTROL]
@@ -143,8 +180,8 @@ def break_even(results: Results) -> str:
             seconds = map(format_seconds, (training, per_state, solver[pde]))
             rows.append([pde, prior, f"{method}/{variant}", *seconds, text])
     note = (
-        "Number of states from which preparing (the prior, and the fit of a method that trains) and sampling cost less "
-        "than the suite's numerical solver. "
+        "Number of states from which preparing (the prior where the method calls it, and the method's own fit) and "
+        "sampling cost less than the suite's numerical solver. "
         f"The solver was timed while this report was written: one batch of {SOLVED} states, {torch.get_num_threads()} "
         "threads. It needs a known coefficient: it cannot do inverse and reconstruction tasks."
     )
@@ -177,9 +214,9 @@ def solver_seconds(dataset: Dataset) -> float:
 
 
 def preparation_seconds(timings: pd.DataFrame, run: Mapping[str, Any]) -> float:
-    """Mean seconds, over seeds, of the prior of a run, and of the fit and teacher pairs of its method."""
+    """Mean seconds, over seeds, of the prior if the method calls it, and of its own fit and teacher pairs."""
     prior = {key: run[key] for key in ("pde", "prior")}
-    seconds = _mean_seconds(timings, "train", prior)
+    seconds = _mean_seconds(timings, "train", prior) if needs_prior(run["method"]) else 0.0
     fit = json.loads(run["config_json"]).get("method", {}).get("fit")
     if fit is not None:
         labels = {**prior, "method": run["method"], "variant": digest_text(canonical_json(fit))}
@@ -188,6 +225,12 @@ def preparation_seconds(timings: pd.DataFrame, run: Mapping[str, Any]) -> float:
         labels = {**prior, "variant": digest_text(canonical_json(fit["pairs"]))}
         seconds += _mean_seconds(timings, "pairs", labels)
     return seconds
+
+
+def needs_prior(name: str) -> bool:
+    """Whether a method calls the shared prior: not one without a prior, nor one that learns a denoiser of its own."""
+    method = load_method(name)
+    return method.capabilities.uses_prior and not learns_denoiser(method)
 
 
 def _mean_seconds(timings: pd.DataFrame, stage: str, labels: Mapping[str, str]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jensenbench.evaluation.controls import UNCONDITIONAL
 from jensenbench.reporting.comparison import contrast
-from jensenbench.reporting.distillation import STUDENT, students, teacher
+from jensenbench.reporting.distillation import STUDENT, plain_sampler, students
 from jensenbench.reporting.headings import CORRECTIONS, POST_PROCESSING_TITLES, name_of
 from jensenbench.reporting.pages import evidence
 from jensenbench.reporting.render import grid
@@ -57,11 +57,11 @@ def distillation(results: Results) -> Question:
     """One-step students against their teacher and against the student without equation."""
     rows = []
     for group in _groups(results, (UNCONDITIONAL,)):
-        found, source = students(results, group), teacher(group)
+        found = students(results, group)
         plain = next((s.candidate for s in found if not s.weight), None)
         for student in found:
-            if source is not None:
-                rows += compare(group, student.candidate, source, (*PHYSICS, *SHAPE))
+            if student.teacher is not None:
+                rows += compare(group, student.candidate, student.teacher, (*PHYSICS, *SHAPE))
             if plain is not None and student.candidate is not plain:
                 rows += compare(group, student.candidate, plain, ("residual_rel", *SHAPE))
     return Question(DISTILLATION, DISTILLATION_TEXT, tuple(rows))
@@ -92,7 +92,7 @@ def coefficients(results: Results) -> Question:
     """Whether residual-aware methods leave the distribution of a two-valued coefficient."""
     rows = []
     for group in (g for g in _groups(results, (UNCONDITIONAL,)) if "residual_thresholded" in g.names):
-        source = teacher(group)
+        source = plain_sampler(group)
         for candidate in (c for c in _ran(group) if c.residual_aware):
             if source is not None:
                 rows += compare(group, candidate, source, ("residual_thresholded",))
@@ -144,7 +144,7 @@ def collapse(results: Results) -> Question:
     """Residual-aware methods against the plain sampler of the same prior."""
     rows = []
     for group in _groups(results, (UNCONDITIONAL,)):
-        source = teacher(group)
+        source = plain_sampler(group)
         if source is not None:
             for candidate in (c for c in _ran(group) if c.residual_aware):
                 rows += compare(group, candidate, source, ("residual_rel", "sliced_w2", "smse"))
@@ -235,8 +235,8 @@ def _first(group: Group, candidates: Sequence[Candidate], metric: str) -> Candid
 
 DISTILLATION = "Does PIDDM lower the residual below its teacher's at one evaluation?"
 DISTILLATION_TEXT = """Students of the same pairs, by the weight λ of the equation in their training (`distilled`: 0),
-against their teacher's plain samples from the same noise, and against the student without equation. The difference
-from `distilled` is that of the equation's weight."""
+against the sampler that made the pairs, with the same number of steps, where the tier runs it by itself, and against
+the student without equation. The difference from `distilled` is that of the equation's weight."""
 TRAINING = "What does a PDE term do to training?"
 TRAINING_TEXT = """The same network, batches and seeds without residual (`plain`), with that of E[x₀ | xₜ], and with
 that of a sample (a DDIM step and a further network call away), measured on states and noise that none trains on.

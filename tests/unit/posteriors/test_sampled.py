@@ -83,7 +83,8 @@ def test_no_metric_is_given_against_chains_that_did_not_converge_and_the_row_say
     best = optimum(setting, TASK, posterior)
     reference = make_reference(setting.dataset.split("reference"), setting.dataset.field_std)
     evaluator = Evaluator(setting.dataset, network.codec, reference, setting.observed, {TASK: best})
-    values, note = evaluator.score(best.draws[:, :8].nan_to_num(), TASK, post_process=False)
+    score = evaluator.score(best.draws[:, :8].nan_to_num(), TASK, post_process=False)
+    values, note = score.metrics, score.note
     against = {name: value for name, value in values.items() if name.startswith(("posterior_", "error_over"))}
     assert len(against) == 2 * 3 + 1 + len(PERCENT)  # two fields' mean, spread and error, then W2 and coverage
     for value in against.values():

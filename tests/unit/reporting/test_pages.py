@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from jensenbench.errors import UserError
 from jensenbench.evaluation.statistics import tied
+from jensenbench.io.files import canonical_json
+from jensenbench.io.provenance import digest_text
 from jensenbench.reporting import style
 from jensenbench.reporting.figures import maps, pareto
 from jensenbench.reporting.pages import cost, tables
@@ -259,6 +262,41 @@ def test_the_ledger_holds_seconds_per_state_and_training(results):
     assert "| train | poisson-12/network-p1/0 | 61.5 | 100 | cpu |" in text
     assert f"| {3.25 / (INSTANCES * DRAWS):.3g} | 60 |" in text
     assert "examplehost, other" in text
+
+
+def test_preparation_charges_the_prior_to_the_methods_that_call_it():
+    """Not to one without a prior, nor to one that trains a denoiser of its own; a student pays prior, pairs and fit."""
+    labels = {"pde": "poisson-12", "prior": "network-p1"}
+    fit = {"steps": 5, "pairs": {"count": 3}}
+    names = {"fit": digest_text(canonical_json(fit)), "pairs": digest_text(canonical_json(fit["pairs"]))}
+    plain = digest_text(canonical_json({"steps": 5}))
+    timings = pd.DataFrame(
+        [
+            labels | {"stage": "train", "method": "", "variant": "", "seconds": 100.0},
+            labels | {"stage": "pairs", "method": "", "variant": names["pairs"], "seconds": 10.0},
+            labels | {"stage": "fit", "method": "piddm", "variant": names["fit"], "seconds": 1.0},
+            labels | {"stage": "fit", "method": "pidm", "variant": plain, "seconds": 2.0},
+        ]
+    )
+
+    def seconds(method: str, settings: dict) -> float:
+        return cost.preparation_seconds(timings, labels | {"method": method, "config_json": json.dumps(settings)})
+
+    assert seconds("dps", {"method": {}}) == 100
+    assert seconds("direct", {"method": {}}) == 0
+    assert seconds("pidm", {"method": {"fit": {"steps": 5}}}) == 2
+    assert seconds("piddm", {"method": {"fit": fit}}) == 111
+
+
+def test_post_processing_has_its_price_beside_what_it_buys(results):
+    timed = results.timings[results.timings["stage"] == "sample"].assign(stage="solved")
+    timed["seconds"] = 0.5
+    dearer = replace(results, timings=pd.concat([results.timings, timed], ignore_index=True))
+    text = cost.post_processing(dearer)
+    assert f"| {0.5 / 32:.3g} |" in text, "the unconditional task has 32 states"
+    assert "| solved |" in text
+    assert cost.stages(dearer.timings) == cost.stages(results.timings), "it is part of the stage evaluate"
+    assert cost.post_processing(results) == "No times of post-processing were recorded."
 
 
 @given(st.floats(0, 1e3), st.floats(1e-3, 10), st.floats(1e-3, 10))

@@ -1,6 +1,7 @@
 """Stages ``evaluate`` and ``collect`` from files to tables, with exact draws as the method."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jensenbench.core.tasks import find_task
 from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
 from jensenbench.evaluation.accuracy import LEVELS, TABLED, coverage_name
+from jensenbench.evaluation.controls import ControlSetting, data_controls
 from jensenbench.evaluation.statistics import from_replicates, tied
 from jensenbench.io.files import write_hdf5
 from jensenbench.io.tables import Tables, read_csv, read_tables, write_csv
@@ -44,7 +46,7 @@ class Bench:
         pde = make_pde("poisson", {"n": 8})
         starts = {
             "train": (0, 400),
-            "validation": (10**7, 8),
+            "validation": (10**7, 250),
             "test": (2 * 10**7, INSTANCES),
             "reference": (3 * 10**7, 800),
         }
@@ -138,7 +140,10 @@ def test_every_task_of_every_file_and_every_control_has_a_row(evaluated):
     runs, metrics, timings = evaluated["runs"], evaluated["metrics"], evaluated["timings"]
     assert runs["run_id"].is_unique
     assert set(metrics["run_id"]) <= set(runs["run_id"])
-    assert len(timings) == 2 * (1 + len(TASKS))
+    assert (timings["stage"] == "sample").sum() == 2 * (1 + len(TASKS))
+    processed = timings[timings["stage"] != "sample"]
+    assert set(processed["stage"]) == {"solved", "newton1", "newton3"}
+    assert (processed["seconds"] > 0).all()
     found = set(zip(runs["variant"], runs["task"], strict=True))
     for task in TASKS:
         for control in ("truth", "training_mean", "unconditional_prior", "posterior_mean", "posterior_draw"):
@@ -259,7 +264,7 @@ def test_equal_inputs_give_equal_bytes_in_any_order(bench):
     one = bench.samples("edm", {"unconditional": bench.states(), SPARSE: bench.exact_draws(SPARSE)})
     two = bench.samples("dps", {SPARSE: None})
     first, second = bench.evaluate([one, two], "first"), bench.evaluate([two, one], "second")
-    for name in ("runs", "metrics", "timings"):
+    for name in ("runs", "metrics"):
         assert (first / f"{name}.csv.gz").read_bytes() == (second / f"{name}.csv.gz").read_bytes()
 
 
@@ -310,3 +315,14 @@ def test_collect_refuses_another_schema(bench):
     write_csv(one / "runs.csv.gz", runs.drop(columns="nfe"))
     with pytest.raises(UserError, match="nfe"):
         collect.run(folders=[one], out=bench.root / "all")
+
+
+def test_the_floor_is_that_of_states_on_which_nothing_was_trained(bench):
+    unseen = torch.cat([bench.dataset.split("validation"), bench.dataset.split("test")])
+    setting = ControlSetting(bench.dataset, "poisson-8", 0, {}, {}, len(unseen) - 3, None)
+    (floor, rounded) = data_controls(setting)
+    assert torch.equal(floor.fields[:, 0], unseen[:-3])
+    assert torch.equal(rounded.fields, floor.fields.float().double())
+    assert not floor.reason
+    few, _ = data_controls(replace(setting, states=len(unseen) + 1))
+    assert few.reason == f"only {len(unseen)} states were not trained on"

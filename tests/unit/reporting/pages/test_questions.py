@@ -1,12 +1,14 @@
 """The page about questions: contrasts of known size, who counts as residual-aware, the trade-off figure."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from jensenbench.io.tables import write_csv
+from jensenbench.plugins.registry import load_method
 from jensenbench.reporting.comparison import contrast
 from jensenbench.reporting.figures import tradeoff
 from jensenbench.reporting.pages import questions
@@ -18,7 +20,8 @@ NONE = {task: "skipped" for task in ("forward", "reconstruction_30")}
 
 
 def student(variant: str, error: float, weight: float, *, steps: int = 0, balance: str = "fixed") -> Entry:
-    settings = {"steps": steps, "fit": {"residual_weight": weight, "balance": balance}}
+    pairs = {"schedule": "edm", "rule": "heun", "steps": 14}
+    settings = {"steps": steps, "fit": {"residual_weight": weight, "balance": balance, "pairs": pairs}}
     return Entry("piddm", variant, error, NONE, nfe=1, residual_calls=float(steps > 0), settings=settings)
 
 
@@ -28,12 +31,17 @@ STUDENTS = (
     student("balanced", 0.2, 0.1, balance="gradients"),
     student("refined", 0.05, 0.1, steps=9),
 )
+EDM = asdict(load_method("edm").variants["teacher"])
+TEACHERS = (
+    Entry("edm", "teacher", 0.3, NONE, nfe=27, settings=EDM),
+    Entry("edm", "near", 0.01, NONE, nfe=29, settings=EDM | {"steps": 15}),
+)
 DIRECT = Entry("direct", "lbfgs", 0.2, {"unconditional": "skipped"}, residual_calls=9, nfe=0)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return load_results(*build(tmp_path_factory.mktemp("questions"), (*ENTRIES, *STUDENTS, DIRECT)))
+    return load_results(*build(tmp_path_factory.mktemp("questions"), (*ENTRIES, *STUDENTS, *TEACHERS, DIRECT)))
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +87,11 @@ def test_students_that_learnt_with_the_equation_are_residual_aware(group):
 
 def test_the_page_reads_students_against_teacher_and_distillation(rows):
     told = {(row[2], row[3]): row[5] for row in rows}
-    assert told["`piddm/one_step` (1 NFE) / `edm/heun` (20 NFE)", "residual"] == "lower"
+    assert told["`piddm/one_step` (1 NFE) / `edm/teacher` (27 NFE)", "residual"] == "lower"
     assert told["`piddm/one_step` (1 NFE) / `piddm/distilled` (1 NFE)", "residual"] == "lower"
-    assert told["`piddm/distilled` (1 NFE) / `edm/heun` (20 NFE)", "residual"] == "higher"
+    assert told["`piddm/distilled` (1 NFE) / `edm/teacher` (27 NFE)", "residual"] == "higher"
+    others = [pair for pair, _ in told if "piddm/distilled" in pair and "edm/" in pair and "edm/teacher" not in pair]
+    assert not others, "only the sampler that made the pairs is the teacher"
 
 
 def test_the_control_without_prior_meets_the_best_method(rows):
@@ -117,7 +127,7 @@ def test_the_figure_shows_each_weight_beside_the_teacher(results, tmp_path):
     (stem,) = tradeoff.write_figure(results, tmp_path)
     behind = pd.read_csv(stem.with_suffix(".csv"))
     shown = behind[behind["metric"] == "residual_rel"]
-    assert shown["method"].tolist() == ["piddm/distilled", "piddm/one_step", "piddm/balanced", "edm/heun"]
+    assert shown["method"].tolist() == ["piddm/distilled", "piddm/one_step", "piddm/balanced", "edm/teacher"]
     assert stem.with_suffix(".png").exists()
 
 
