@@ -12,6 +12,7 @@ from jensenbench.core.noise import KeyedNoise, Noise
 from jensenbench.core.problem import Problem
 from jensenbench.data.dataset import Dataset
 from jensenbench.evaluation.accuracy import Observed, Optimum
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.posteriors.sampled import PUBLISHED, SampledPosterior
 from jensenbench.priors.empirical import EmpiricalPrior
 from jensenbench.priors.empirical_posterior import EmpiricalPosterior
@@ -20,7 +21,6 @@ from jensenbench.priors.io import LoadedPrior
 from jensenbench.priors.mixture import MixturePrior
 from jensenbench.priors.mixture_posterior import MixturePosterior
 
-UNCONDITIONAL = "unconditional"
 DEFAULT_STATES = 512
 POSTERIOR_DRAWS = 128  # of each instance, with which draws of methods are compared
 

@@ -20,6 +20,7 @@ Direction = Literal["lower", "higher", "one", "nominal"]
 Transform = Literal["log", "log_floor", "log_count", "identity"]
 Scope = Literal["draw", "instance", "set"]
 
+UNCONDITIONAL = "unconditional"  # the task without observations
 POST_PROCESSING = ("pasted", "solved", "newton1", "newton3")
 BOOTSTRAP = "bootstrap"
 PERCENT = (10, 30, 50, 70, 90)  # levels of coverage
@@ -61,7 +62,9 @@ METRICS: Mapping[str, Metric] = {
             "error_rate", "share of wrong pixels of a thresholded two-valued field", transform="log_count", scope="draw"
         ),
         Metric("error_rate_mean", "error_rate of the mean over the draws", transform="log_count"),
-        Metric("crps", "mean over unknown pixels of mean|xᵢ − y| − Σᵢⱼ|xᵢ − xⱼ|/(2K(K−1))", "std"),
+        Metric(
+            "crps", "mean over unknown pixels of mean|xᵢ − y| − Σᵢⱼ|xᵢ − xⱼ|/(2K(K−1))", "std", transform="identity"
+        ),
         *(
             _level(f"coverage_{q}", f"share of unknown pixels inside the central {q} % of the draws", target=q / 100)
             for q in PERCENT
@@ -114,6 +117,15 @@ METRICS: Mapping[str, Metric] = {
         Metric("error_over_optimum", "rel_l2_mean over that of the exact posterior mean"),
     )
 }
+
+
+def ranking_metric(task: str) -> str:
+    """The metric by which methods are ranked and trials compared in a task, less is better.
+
+    Both are proper: no distribution but the right one has the least expected value. The CRPS is averaged as it is, for
+    a mean of its logarithms is not proper.
+    """
+    return "sliced_w2" if task == UNCONDITIONAL else "crps"
 
 
 def find_metric(name: str) -> Metric:

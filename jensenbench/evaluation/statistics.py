@@ -1,12 +1,13 @@
 """Intervals and ties: means on a metric's own scale, over instances and training seeds.
 
 Values are (S, N): S training seeds crossed with N instances. With fewer than three seeds nothing is
-known about how seeds vary: the interval is over instances and *conditional* on the trained priors.
+known about how seeds vary: the interval is over instances and *conditional* on the trained priors. With three and more
+the effect of a seed may differ by method; S - 1 degrees of freedom hold whatever share it has.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 TINY = 1e-12  # added before logarithms, so that an exact zero has one
 LARGEST = 700.0  # logarithms beyond overflow
 MIN_SEEDS = 3
+RESAMPLES = 1999  # of the studentised bootstrap
+LEAST_RESAMPLED = 5  # instances
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error and degrees of freedom; ``conditional`` on the trained priors or not."""
+    """A mean with its standard error and degrees of freedom; ``conditional`` on the trained priors or not.
+
+    ``studentised``: resampled (mean* - mean)/error* of skewed values, whose quantiles replace Student's.
+    """
 
     mean: float
     error: float
@@ -71,9 +77,13 @@ class Estimate:
     seeds: int
     instances: int
     conditional: bool
+    studentised: Array | None = None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student's t interval; NaN where one value says nothing about the spread."""
+        """Student's t interval or the studentised bootstrap's; NaN where one value tells nothing of the spread."""
+        if self.studentised is not None:
+            ends = np.quantile(self.studentised, [(1 + level) / 2, (1 - level) / 2])
+            return self.mean - self.error * float(ends[0]), self.mean - self.error * float(ends[1])
         half = self.error * float(stdtrit(self.df, (1 + level) / 2)) if self.df > 0 else math.nan
         return self.mean - half, self.mean + half
 
@@ -89,8 +99,8 @@ class Estimate:
 def estimate(values: Array) -> Estimate:
     """Mean of transformed values (S, N) with the error that fits S.
 
-    Instances that lack a seed are left out. Three seeds or more: two-way random effects, otherwise
-    Student's t over the instances.
+    Instances that lack a seed are left out. Three seeds or more: two-way random effects with S - 1 degrees of freedom,
+    otherwise Student's t over the instances.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     values = values[:, np.isfinite(values).all(0)]
@@ -110,21 +120,32 @@ def _one_way(values: Array, seeds: int, instances: int, *, conditional: bool) ->
     return Estimate(float(values.mean()), error, n - 1, seeds, instances, conditional)
 
 
+def estimate_skewed(values: Array) -> Estimate:
+    """:func:`estimate` of values (S, N) that no transform makes symmetric: a studentised bootstrap over the instances.
+
+    It corrects Student's interval for skewness (`efron1993bootstrap`, section 12.5); the resamples are the same at
+    every call. Three seeds or more: Student's, which S - 1 degrees of freedom make wide.
+    """
+    found = estimate(values)
+    if not found.conditional or found.instances < LEAST_RESAMPLED or not found.error > 0:
+        return found
+    means = np.atleast_2d(values)[:, np.isfinite(np.atleast_2d(values)).all(0)].mean(0)
+    picks = np.random.default_rng(0).integers(0, len(means), (RESAMPLES, len(means)))
+    resampled = means[picks]
+    errors = resampled.std(1, ddof=1) / math.sqrt(len(means))
+    varied = errors > 1e-9 * found.error
+    return replace(found, studentised=(resampled.mean(1)[varied] - found.mean) / errors[varied])
+
+
 def _two_way(values: Array) -> Estimate:
-    """Crossed random effects: v = max(MS_a + MS_b − MS_e, MS_e)/(S N), degrees of freedom after Satterthwaite."""
+    """Crossed random effects: v = max(MS_a + MS_b − MS_e, MS_e)/(S N), with S − 1 degrees of freedom."""
     seeds, instances = values.shape
     mean, rows, columns = values.mean(), values.mean(1), values.mean(0)
     of_seeds = instances * rows.var(ddof=1)
     of_instances = seeds * columns.var(ddof=1)
-    df_seeds, df_instances = seeds - 1, instances - 1
-    df_rest = df_seeds * df_instances
-    rest = float(np.square(values - rows[:, None] - columns + mean).sum()) / df_rest
-    total = of_seeds + of_instances - rest
-    df: float = df_rest
-    if total > rest:
-        df = total**2 / (of_seeds**2 / df_seeds + of_instances**2 / df_instances + rest**2 / df_rest)
-    error = math.sqrt(max(total, rest) / (seeds * instances))
-    return Estimate(float(mean), error, max(df, 1.0), seeds, instances, conditional=False)
+    rest = float(np.square(values - rows[:, None] - columns + mean).sum()) / ((seeds - 1) * (instances - 1))
+    error = math.sqrt(max(of_seeds + of_instances - rest, rest) / (seeds * instances))
+    return Estimate(float(mean), error, min(seeds, instances) - 1, seeds, instances, conditional=False)
 
 
 def from_replicates(values: Array, replicates: Array | None) -> Estimate:
@@ -146,33 +167,63 @@ def holm(p_values: Sequence[float]) -> Array:
     return adjusted
 
 
-def tied(values: Mapping[str, Array], *, level: float = 0.05) -> set[str]:
-    """Names not separated from the best by Holm over all pairs of paired differences.
+@dataclass(frozen=True)
+class Separation:
+    """Which names a Holm test over all pairs separates.
 
-    ``values``: (S, N) transformed values by name, less is better, same instances and seeds for all. Names
-    with a missing value are out.
+    Attributes:
+        means: by name, less is better; names with a missing value are out.
+        p_values: adjusted, by pair of names.
+    """
+
+    means: Mapping[str, float]
+    p_values: Mapping[tuple[str, str], float]
+    level: float = 0.05
+
+    @property
+    def best(self) -> set[str]:
+        """Names not separated from the one with the least mean."""
+        if not self.means:
+            return set()
+        first = min(self.means, key=lambda name: self.means[name])
+        return {name for name in self.means if not self._separated(first, name)}
+
+    @property
+    def ranks(self) -> dict[str, tuple[int, int]]:
+        """Range of ranks of each name: 1 + the number of names separated below it, to all but those above it."""
+        return {name: self._range(name) for name in self.means}
+
+    def _range(self, name: str) -> tuple[int, int]:
+        others = [other for other in self.means if self._separated(name, other)]
+        below = sum(self.means[other] < self.means[name] for other in others)
+        return 1 + below, len(self.means) - (len(others) - below)
+
+    def _separated(self, one: str, other: str) -> bool:
+        p = self.p_values.get((one, other), self.p_values.get((other, one), 1.0))
+        return p < self.level
+
+
+def separate(values: Mapping[str, Array]) -> Separation:
+    """Holm's test over all pairs of paired differences.
+
+    ``values``: (S, N) transformed values by name, less is better, same instances and seeds for all.
     """
     complete = {name: np.atleast_2d(v) for name, v in values.items() if np.size(v) and np.isfinite(v).all()}
     means = {name: float(v.mean()) for name, v in complete.items()}
     p = {pair: estimate(complete[pair[0]] - complete[pair[1]]).p_value() for pair in combinations(complete, 2)}
-    return _with_the_best(means, p, level)
+    return _adjusted(means, p)
 
 
-def tied_sets(values: Mapping[str, Array], replicates: Mapping[str, Array], *, level: float = 0.05) -> set[str]:
-    """:func:`tied` for set metrics: (S,) values and (S, B) resampled ones, the resampling shared by all names."""
+def separate_sets(values: Mapping[str, Array], replicates: Mapping[str, Array]) -> Separation:
+    """:func:`separate` for set metrics: (S,) values and (S, B) resampled ones, the resampling shared by all names."""
     complete = {name: np.atleast_1d(v) for name, v in values.items() if np.size(v) and np.isfinite(v).all()}
     means = {name: float(v.mean()) for name, v in complete.items()}
     p = {}
     for a, b in combinations(complete, 2):
         resampled = replicates[a] - replicates[b] if a in replicates and b in replicates else None
         p[a, b] = from_replicates(complete[a] - complete[b], resampled).p_value()
-    return _with_the_best(means, p, level)
+    return _adjusted(means, p)
 
 
-def _with_the_best(means: Mapping[str, float], p: Mapping[tuple[str, str], float], level: float) -> set[str]:
-    if not means:
-        return set()
-    best = min(means, key=lambda name: means[name])
-    adjusted = dict(zip(p, holm(list(p.values())), strict=True))
-    separated = {name for pair, value in adjusted.items() if best in pair and value < level for name in pair}
-    return (set(means) - separated) | {best}
+def _adjusted(means: Mapping[str, float], p: Mapping[tuple[str, str], float]) -> Separation:
+    return Separation(means, dict(zip(p, holm(list(p.values())), strict=True)))

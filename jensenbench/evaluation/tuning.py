@@ -12,8 +12,7 @@ import pandas as pd
 
 from jensenbench.core.method import Method
 from jensenbench.core.settings import ranges
-from jensenbench.evaluation.controls import UNCONDITIONAL
-from jensenbench.evaluation.statistics import TINY
+from jensenbench.evaluation.metrics import ranking_metric
 from jensenbench.io.frames import groups, records
 from jensenbench.numerics.random import seed_of
 from jensenbench.plugins.registry import load_method
@@ -63,13 +62,8 @@ def parse_trial(name: str) -> tuple[int, str]:
     return int(number), variant
 
 
-def criterion(task: str) -> str:
-    """The metric by which a task's trials are compared: the one that its tables rank by, less is better."""
-    return "sliced_w2" if task == UNCONDITIONAL else "crps"
-
-
 def trial_table(runs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row per trial and task: its value, a geometric mean over instances (NaN unless it ended well)."""
+    """One row per trial and task: its value, a mean over instances (NaN unless it ended well)."""
     values = {(run, name): part["value"].to_numpy() for (run, name), part in groups(metrics, ["run_id", "metric"])}
     rows = [_trial(run, values) for run in records(runs)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(list(COLUMNS[:6]), ignore_index=True)
@@ -77,9 +71,9 @@ def trial_table(runs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
 def _trial(run: Mapping[str, Any], values: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
     number, variant = parse_trial(run["variant"])
-    metric = criterion(run["task"])
+    metric = ranking_metric(run["task"])
     found = values.get((run["run_id"], metric), np.array([]))
-    mean = float(np.exp(np.log(found + TINY).mean())) if len(found) and run["status"] == "ok" else math.nan
+    mean = float(found.mean()) if len(found) and run["status"] == "ok" else math.nan
     names = tuned_ranges(load_method(run["method"]), variant)
     config = json.loads(run["config_json"])["method"]
     return {

@@ -33,6 +33,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Rank:
+    """First and last rank that a method may have, equal where it is separated from all others, and its mean."""
+
+    first: int
+    last: int
+    mean: float
+
+    def text(self) -> str:
+        """``3``, or ``1–8`` for a tie."""
+        return str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
+
+
+@dataclass(frozen=True)
 class Row:
     """One method and variant (or control), with its cells by column."""
 
@@ -42,7 +55,7 @@ class Row:
     control: bool = False
     status: str = "ok"
     reason: str = ""
-    rank: int | None = None
+    rank: Rank | None = None
     nfe: float = float("nan")
 
     @property
@@ -115,7 +128,7 @@ def _markdown_row(row: Row, columns: Mapping[str, str], footnotes: Sequence[str]
 
 
 def _rank(row: Row) -> str:
-    return MISSING if row.rank is None else str(row.rank)
+    return MISSING if row.rank is None else row.rank.text()
 
 
 def _texts(row: Row, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -183,8 +196,8 @@ def frame(table: Table) -> pd.DataFrame:
     """One line per cell: everything the table shows, and the numbers in full precision."""
     records = [
         {
-            **table.labels, "block": block.title, "rank": row.rank, "method": row.method, "variant": row.variant,
-            "control": row.control, "status": row.status, "reason": row.reason, "nfe": row.nfe, "metric": key,
+            **table.labels, "block": block.title, "rank": _rank(row), "method": row.method, "variant": row.variant,
+            "control": row.control, "status": row.status, "reason": one_line(row.reason), "nfe": row.nfe, "metric": key,
             **vars(row.cells.get(key, Cell())),
         }
         for block in table.blocks for row in block.rows for key in table.columns

@@ -12,9 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jensenbench.core.tasks import TASKS, Task
-from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric
-from jensenbench.evaluation.statistics import MIN_SEEDS, Array, Scale, estimate, from_replicates, tied, tied_sets
-from jensenbench.reporting.render import Block, Cell, Row
+from jensenbench.evaluation.metrics import BOOTSTRAP, find_metric, ranking_metric
+from jensenbench.evaluation.statistics import (
+    MIN_SEEDS,
+    Array,
+    Scale,
+    Separation,
+    estimate,
+    estimate_skewed,
+    from_replicates,
+    separate,
+    separate_sets,
+)
+from jensenbench.reporting.render import Block, Cell, Rank, Row
 from jensenbench.reporting.results import CONTROL, Results
 
 LARGE_FLOOR = 0.01  # of the equation's largest term: a residual says nothing where the data miss it by more
@@ -146,9 +156,11 @@ class Group:
         if values.ndim == 1:
             replicates = self.replicates(candidate, metric)
             found = from_replicates(scale.forward(values), None if replicates is None else scale.forward(replicates))
+        elif scale.metric.transform == "identity":
+            found = estimate_skewed(values)
         else:
             found = estimate(scale.forward(values))
-        least = -math.inf if scale.metric.transform == "identity" else 0.0
+        least = -math.inf if scale.metric.scope == "set" and scale.metric.transform == "identity" else 0.0
         low, high = (max(scale.back(end), least) if math.isfinite(end) else math.nan for end in found.interval())
         value = scale.back(found.mean)
         return Cell(value, low, high, n_ok, candidate.total, bold, self._mark(metric, value))
@@ -173,16 +185,20 @@ class Group:
         return self.ties({c.name: (c, metric) for c in candidates or self.candidates})
 
     def ties(self, entries: dict[str, tuple[Candidate, str]]) -> set[str]:
-        """Entries not separated from the best by Holm over all pairs; controls and failures are left out."""
+        """Entries not separated from the best; controls and failures are left out."""
+        return self.separation(entries).best
+
+    def separation(self, entries: dict[str, tuple[Candidate, str]]) -> Separation:
+        """Which entries Holm's test over all pairs separates; controls and failures are left out."""
         entries = {name: (c, m) for name, (c, m) in entries.items() if not c.control and self._complete(c, m)}
         cost = {name: self.cost(c, m) for name, (c, m) in entries.items()}
         if all(values.ndim == 2 for values in cost.values()):
-            return tied(cost)
+            return separate(cost)
         resampled = {name: self.replicates(c, m) for name, (c, m) in entries.items()}
         if len(self.seeds) < MIN_SEEDS and any(values is None for values in resampled.values()):
-            return set()  # nothing is known about the spread: no test, no bold
+            return Separation({}, {})  # nothing is known about the spread: no test, no bold
         known = {n: self._as_cost(entries[n][1], values) for n, values in resampled.items() if values is not None}
-        return tied_sets(cost, known)
+        return separate_sets(cost, known)
 
     def _complete(self, candidate: Candidate, metric: str) -> bool:
         return candidate.status == "ok" and bool(np.isfinite(self.values(candidate, metric)).all())
@@ -199,10 +215,11 @@ class Group:
         return scale.cost(scale.forward(values))
 
     def block(self, title: str, metrics: Sequence[str], post_processing: str = "") -> Block:
-        """All candidates over ``metrics`` after post-processing, ranked by the first; failures last, then controls."""
+        """All candidates over ``metrics`` after post-processing, by :func:`ranking_metric`; failures, then controls."""
         full = {metric: f"{metric}@{post_processing}" if post_processing else metric for metric in metrics}
         best = {metric: self.best(name) for metric, name in full.items()}
-        ranks = self.ranks(full[metrics[0]])
+        by = ranking_metric(self.task)
+        ranks = self.ranks(f"{by}@{post_processing}" if post_processing else by)
         rows = []
         for candidate in self.candidates:
             cells = {m: self.cell(candidate, name, bold=candidate.name in best[m]) for m, name in full.items()}
@@ -211,12 +228,13 @@ class Group:
                 rows.append(_row(candidate, shown, ranks.get(candidate.name)))
         return Block(title, tuple(sorted(rows, key=_order)))
 
-    def ranks(self, metric: str) -> dict[str, int]:
-        """Rank of each method by its mean; every failed or incomplete one has the worst; skipped ones have none."""
+    def ranks(self, metric: str) -> dict[str, Rank]:
+        """Rank of each method; every failed or incomplete one has the worst; skipped ones have none."""
         running = [c for c in self.candidates if not c.control and c.status != "skipped"]
-        means = {c.name: float(self.cost(c, metric).mean()) for c in running if self._complete(c, metric)}
-        ranks = {name: 1 + sum(other < mean for other in means.values()) for name, mean in means.items()}
-        return {c.name: ranks.get(c.name, len(running)) for c in running} if means else {}
+        found = self.separation({c.name: (c, metric) for c in running})
+        worst = Rank(len(running), len(running), math.inf)
+        ranks = {name: Rank(*ends, found.means[name]) for name, ends in found.ranks.items()}
+        return {c.name: ranks.get(c.name, worst) for c in running} if ranks else {}
 
 
 def _candidate(runs: pd.DataFrame, seeds: Sequence[int]) -> Candidate:
@@ -252,12 +270,13 @@ def method_settings(runs: pd.DataFrame) -> dict[str, Any]:
     return json.loads(runs["config_json"].iloc[0] or "{}").get("method", {})
 
 
-def _row(candidate: Candidate, cells: dict[str, Cell], rank: int | None) -> Row:
+def _row(candidate: Candidate, cells: dict[str, Cell], rank: Rank | None) -> Row:
     nfe = math.nan if candidate.control else candidate.nfe
     c = candidate
     return Row(c.method, c.variant, cells, c.control, c.status, c.reason, rank, nfe)
 
 
 def _order(row: Row) -> tuple[bool, bool, bool, float, str]:
-    """Methods by rank, failures, skipped ones, controls."""
-    return (row.control, row.status == "skipped", row.status != "ok", row.rank or math.inf, row.label)
+    """Methods by the mean that ranks them, failures, skipped ones, controls."""
+    mean = math.inf if row.rank is None else row.rank.mean
+    return (row.control, row.status == "skipped", row.status != "ok", mean, row.label)

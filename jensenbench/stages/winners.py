@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from jensenbench.evaluation.tuning import SPLIT, Winner, criterion, described, merged, trial_table, winners
+from jensenbench.evaluation.metrics import ranking_metric
+from jensenbench.evaluation.tuning import SPLIT, Winner, described, merged, trial_table, winners
 from jensenbench.experiment.jobs import WinnersJob
 from jensenbench.io import provenance
 from jensenbench.io.files import read_yaml, write_text
@@ -32,7 +33,7 @@ def run(*, job: WinnersJob, folders: list[Path], out: Path, methods: Path) -> No
 
 def describe(job: WinnersJob, table: pd.DataFrame, out: Path, chosen: list[Winner]) -> dict[str, object]:
     """Where winners come from, as it stands beside them."""
-    metrics = sorted({criterion(winner.task) for winner in chosen})
+    metrics = sorted({ranking_metric(winner.task) for winner in chosen})
     return {
         "tier": job.tier,
         "split": SPLIT,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jensenbench.evaluation.accuracy import LEVELS, coverage_name, least_coverage
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.io.frames import groups
 from jensenbench.reporting import style
 from jensenbench.reporting.results import CONTROL, Results

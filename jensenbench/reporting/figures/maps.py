@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from jensenbench.core.pde import Field
 from jensenbench.data.dataset import Dataset
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.io.files import open_hdf5
 from jensenbench.reporting import style
 from jensenbench.reporting.results import CONTROL, Results, read_samples

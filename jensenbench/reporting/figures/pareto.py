@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import ranking_metric
 from jensenbench.io.frames import groups, records
 from jensenbench.reporting import style
 from jensenbench.reporting.results import CONTROL, Results
@@ -61,7 +61,7 @@ def pareto_points(compared: Sequence[Group]) -> pd.DataFrame:
 
 def error_metric(group: Group) -> str:
     """What tells good samples from bad ones: a distance of sets without observations, CRPS with them."""
-    return "sliced_w2" if group.task == UNCONDITIONAL else "crps"
+    return ranking_metric(group.task)
 
 
 def _pareto_figure(compared: Sequence[Group], points: pd.DataFrame, title: str) -> Figure:

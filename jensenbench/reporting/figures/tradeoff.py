@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.reporting import style
 from jensenbench.reporting.distillation import Student, students
 from jensenbench.reporting.render import Cell

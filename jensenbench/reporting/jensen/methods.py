@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.io.frames import record, records
 from jensenbench.reporting.jensen import curves
 from jensenbench.reporting.render import grid

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.io.frames import groups, record, records
 from jensenbench.reporting import style
 from jensenbench.reporting.jensen import curves as gap

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jensenbench.evaluation.accuracy import CALIBRATION_DRAWS
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL
 from jensenbench.io.frames import groups, records
 from jensenbench.reporting.figures.calibration import COUNTED, POSTERIOR, STEMS, TRUTH
 from jensenbench.reporting.render import grid

@@ -15,7 +15,7 @@ import torch
 from jensenbench.core.method import learns_denoiser
 from jensenbench.data.dataset import Dataset
 from jensenbench.errors import UserError
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import ranking_metric
 from jensenbench.io.files import canonical_json, write_text
 from jensenbench.io.frames import groups, listed, records
 from jensenbench.io.provenance import digest_text
@@ -137,7 +137,7 @@ def post_processing(results: Results) -> str:
     means = results.metrics.groupby(["run_id", "metric"])["value"].mean()
     rows = []
     for (pde, task, stage), part in groups(joined, ["pde", "task", "stage"]):
-        quality = "sliced_w2" if task == UNCONDITIONAL else "crps"
+        quality = ranking_metric(task)
         shown = [
             f"{format_value(_median(means, part, metric))} → {format_value(_median(means, part, f'{metric}@{stage}'))}"
             for metric in ("residual_rel", quality)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
-from jensenbench.evaluation.metrics import find_metric
-from jensenbench.evaluation.statistics import MIN_SEEDS, Estimate, estimate, tied, tied_sets
+from jensenbench.evaluation.metrics import UNCONDITIONAL, find_metric
+from jensenbench.evaluation.statistics import MIN_SEEDS, Estimate, estimate, separate, separate_sets
 from jensenbench.priors.training import TrainingSettings, parse_settings
 from jensenbench.reporting.headings import heading, intervals_over
 from jensenbench.reporting.render import grid
@@ -130,11 +129,11 @@ def _best(entries: Sequence[Entry], metric: str) -> set[str]:
     shown = [entry for entry in entries if entry.trained and entry.candidate]
     cost = {e.prior: e.group.cost(e.candidate, metric) for e in shown if e.candidate}
     if find_metric(metric).scope != "set":
-        return tied(cost) if len(shown) > 1 else set()
+        return separate(cost).best if len(shown) > 1 else set()
     resampled = {e.prior: e.group.replicates(e.candidate, metric) for e in shown if e.candidate}
     known = {prior: values for prior, values in resampled.items() if values is not None}
     enough = len(known) == len(shown) or all(len(e.group.seeds) >= MIN_SEEDS for e in shown)
-    return tied_sets(cost, known) if len(shown) > 1 and enough else set()
+    return separate_sets(cost, known).best if len(shown) > 1 and enough else set()
 
 
 def pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry, str]]:

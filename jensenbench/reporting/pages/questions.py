@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
+from jensenbench.evaluation.metrics import UNCONDITIONAL, ranking_metric
 from jensenbench.reporting.comparison import contrast
 from jensenbench.reporting.distillation import STUDENT, plain_sampler, students
 from jensenbench.reporting.headings import CORRECTIONS, POST_PROCESSING_TITLES, name_of
@@ -124,7 +124,7 @@ def post_processing(results: Results) -> Question:
     """Post-processed plain methods against methods that use the residual."""
     rows = []
     for group in _groups(results, (UNCONDITIONAL, "forward", *SPARSE)):
-        metric = "sliced_w2" if group.task == UNCONDITIONAL else "crps"
+        metric = ranking_metric(group.task)
         aware = [c for c in _ran(group) if c.residual_aware]
         plain = [c for c in _ran(group) if not c.residual_aware]
         for name in CORRECTIONS:

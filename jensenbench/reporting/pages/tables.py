@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jensenbench.evaluation.controls import UNCONDITIONAL
-from jensenbench.evaluation.metrics import POST_PROCESSING
+from jensenbench.evaluation.metrics import POST_PROCESSING, UNCONDITIONAL, ranking_metric
 from jensenbench.io.files import write_text
 from jensenbench.io.frames import listed
 from jensenbench.reporting.headings import CORRECTIONS, HEADINGS, POST_PROCESSING_TITLES, heading, intervals_over
@@ -16,7 +15,7 @@ from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.style import format_value
 from jensenbench.reporting.summary import FLOORED, Candidate, Group
 
-GENERATION = ("mmse", "smse", "sliced_w2", "residual_rel", "residual_own", "residual_thresholded", "std_ratio/*")
+GENERATION = ("sliced_w2", "mmse", "smse", "residual_rel", "residual_own", "residual_thresholded", "std_ratio/*")
 OBSERVED = ("crps", "rel_l2_mean/*", "rel_l2/*", "error_rate/*", "residual_rel", "residual_own", "std_ratio/*")
 CONSTRAINED = ("crps", "mmse", "smse", "constraint_error/*", "rel_l2_mean/*", "residual_rel", "std_ratio/*")
 ORACLE = (
@@ -95,7 +94,7 @@ def appendix(groups: Sequence[Group]) -> Table:
 
 def verdict(group: Group) -> str:
     """Whether post-processed plain methods beat methods that use the residual while sampling, winners first."""
-    metric = "sliced_w2" if group.task == UNCONDITIONAL else "crps"
+    metric = ranking_metric(group.task)
     methods = [c for c in group.candidates if not c.control and c.status == "ok"]
     aware = [c for c in methods if c.residual_aware and metric in group.names]
     plain = [c for c in methods if not c.residual_aware]
@@ -210,10 +209,11 @@ def provenance(results: Results) -> str:
     )
 
 
-LEGEND = """Each cell: mean, 95 % interval, number of values it rests on / number asked for. Means and intervals are
-made on the metric's own scale (logarithms for errors and residuals) and brought back. **Bold**: the best
-and every method not separated from it by Holm's test over all pairs of the block. *Italic*: controls,
-never ranked and never bold. Rank: by the first column; a method that failed or lacks a value has the
+LEGEND = """Each cell: mean, 95 % interval, number of values it rests on / number asked for. Errors and residuals have
+geometric means over instances (intervals of their logarithms, brought back), CRPS and coverage arithmetic ones
+(studentised bootstrap). **Bold**: the best and every method not separated from it by Holm's test over all pairs of the
+block. *Italic*: controls, never ranked and never bold. Rank: by the first column, sliced W2 or CRPS; 2–5 means that one
+method is separated from this one as better and that four ranks are open. A method that failed or lacks a value has the
 worst rank. Relative L2 of single draws is √2 worse for a perfect sampler than that of the mean: it is
 never bold. Residuals are rms over the interior points, over the rms of the equation's largest term on
 the data; `≤ floor` is at or below the residual of the data themselves, `≤ float32 floor` of the data in

@@ -18,7 +18,7 @@ from jensenbench.data.dataset import Dataset, load_dataset, write_dataset
 from jensenbench.errors import UserError
 from jensenbench.evaluation.accuracy import LEVELS, TABLED, coverage_name
 from jensenbench.evaluation.controls import ControlSetting, data_controls
-from jensenbench.evaluation.statistics import from_replicates, tied
+from jensenbench.evaluation.statistics import from_replicates, separate
 from jensenbench.io.files import write_hdf5
 from jensenbench.io.tables import Tables, read_csv, read_tables, write_csv
 from jensenbench.plugins.registry import make_pde
@@ -202,7 +202,7 @@ def test_the_exact_posterior_mean_is_the_best_point_estimate(evaluated):
 def test_a_biased_method_loses(evaluated):
     values = {method: np.log(numbers(evaluated, SPARSE, "crps", method)) for method in ("edm", "dps")}
     assert values["edm"].shape == (INSTANCES,)
-    assert tied(values) == {"edm"}
+    assert separate(values).best == {"edm"}
 
 
 def test_the_solver_restores_the_equation_and_forward_tasks(evaluated):
