@@ -80,6 +80,10 @@ class Tier:
     def prior_kind(self, prior: str) -> str:
         return self.prior_settings(prior)["kind"]
 
+    def device_of(self, prior: str) -> str:
+        """Exact priors run on the CPU, with whatever calls them; a network runs on the tier's device."""
+        return "cpu" if self.prior_kind(prior) in EXACT_KINDS else self.device
+
     def prior_seed(self, prior: str, seed: int) -> int:
         """Exact priors do not depend on a training seed: they are built once, as seed 0."""
         return 0 if self.prior_kind(prior) in EXACT_KINDS else seed

@@ -89,9 +89,9 @@ def observe_job(tier: Tier, entry: PDEEntry) -> ObserveJob:
 
 def train_jobs(tier: Tier) -> Iterator[TrainJob]:
     """One prior for each seed; exact priors are built once."""
-    machine = {"device": tier.device, "threads": tier.threads}
     for entry in tier.pdes:
         for prior in entry.priors:
+            machine = {"device": tier.device_of(prior), "threads": tier.threads}
             for seed in sorted({tier.prior_seed(prior, seed) for seed in tier.seeds}):
                 settings = tier.prior_settings(prior)
                 yield TrainJob(pde=entry.label, prior=prior, prior_settings=settings, seed=seed, **machine)
@@ -144,7 +144,7 @@ def sample_job(
         seed=tier.seeds[0],
         by_task={task: asdict(own) for task, own in by_task.items() if own != config},
         instances=tier.instances, draws=tier.draws, samples=tier.samples, batch=tier.batch, budget=tier.budget,
-        device=tier.device, threads=tier.threads,
+        device=tier.device_of(prior), threads=tier.threads,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jensenbench.core.method import learns_denoiser
-from jensenbench.experiment.config import EXACT_KINDS, Tier
+from jensenbench.experiment.config import Tier
 from jensenbench.experiment.digests import stage_digest
 from jensenbench.experiment.expand import Jobs, expand, pairs_job
 from jensenbench.experiment.jobs import (
@@ -124,29 +124,32 @@ class Planner:
 
     def train(self, job: TrainJob) -> Entry:
         processes = job.prior_settings.get("processes", 1)
-        gpus = 0 if job.prior_settings["kind"] in EXACT_KINDS else processes
         code = stage_digest("train", pde=self.names[job.pde])
-        return {**self._requests("train", gpus), "cores": job.threads * processes, "code": code}
+        return {**self._requests("train", job, gpus=processes), "cores": job.threads * processes, "code": code}
 
     def pairs(self, job: PairsJob) -> Entry:
         inputs = {"prior": self._prior(job)}
-        return {**self._requests("pairs", 1), "inputs": inputs, "code": stage_digest("pairs", pde=self.names[job.pde])}
+        return {
+            **self._requests("pairs", job),
+            "inputs": inputs,
+            "code": stage_digest("pairs", pde=self.names[job.pde]),
+        }
 
     def fit(self, job: FitJob) -> Entry:
         code = stage_digest("fit", pde=self.names[job.pde], methods=(job.method,))
         made, inputs = pairs_job(job), {"prior": self._prior(job)}
         if made is not None:
             inputs["pairs"] = str(self.layout.pairs(*made.key.split("/")))
-        return {**self._requests("fit", 1), "inputs": inputs, "code": code}
+        return {**self._requests("fit", job), "inputs": inputs, "code": code}
 
     def sample(self, job: SampleJob) -> Entry:
         code = stage_digest("sample", pde=self.names[job.pde], methods=(job.method,))
-        return {**self._requests("sample", 1), "inputs": self._sampled_with(job), "code": code}
+        return {**self._requests("sample", job), "inputs": self._sampled_with(job), "code": code}
 
     def tune(self, job: TuneJob) -> Entry:
         first = job.trials[0]
         code = stage_digest("tune", pde=self.names[first.pde], methods=(first.method,))
-        return {**self._requests("tune", 1), "inputs": self._sampled_with(first), "code": code}
+        return {**self._requests("tune", first), "inputs": self._sampled_with(first), "code": code}
 
     def jensen(self, job: JensenJob) -> Entry:
         methods = tuple(sorted({sample.method for sample in job.samples}))
@@ -178,6 +181,7 @@ class Planner:
         seed = self.tier.prior_seed(job.prior, job.seed)
         return str(self.layout.prior(job.pde, job.prior, seed))
 
-    def _requests(self, stage: str, gpus: int = 0) -> Entry:
-        on_gpu = gpus if self.tier.device == "cuda" else 0
+    def _requests(self, stage: str, job: PriorJob | None = None, *, gpus: int = 1) -> Entry:
+        """Memory, minutes and GPUs of a job; GPUs only where its device is one."""
+        on_gpu = gpus if job is not None and job.device == "cuda" else 0
         return {"resources": {"mem_mb": MEMORY, "runtime": MINUTES[stage], "gpu": on_gpu}}

@@ -154,7 +154,7 @@ class TierSettings:
         tier: name of the tier, and of its folder below `results/`.
         publish: whether the tier writes `reports/`, or which sub-folder of it.
         seeds: of training, initialisation and sampling noise.
-        device: of training and sampling.
+        device: of trained priors and of what calls them; exact priors run on the CPU.
         threads: of a job; part of every run's key.
         data: data seed and sizes of the splits.
         instances: test states of an observed task.

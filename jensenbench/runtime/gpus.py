@@ -1,7 +1,7 @@
 """GPU allocation for local jobs by lock files: ``python -m jensenbench.runtime.gpus COUNT COMMAND ...``.
 
-One lock file per device is held until the command ends. A choice made by a scheduler or a user is kept. It does not
-import torch.
+One lock file per device is held until the command ends. Of the devices that a user or an allocation has chosen in
+CUDA_VISIBLE_DEVICES, each job gets its own; inside a Slurm job the scheduler has done so. It does not import torch.
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 
 def main(wanted: int, command: list[str]) -> None:
@@ -17,17 +18,29 @@ def main(wanted: int, command: list[str]) -> None:
 
     The workflow starts no more jobs than there are devices for; a stage that has too few devices says so itself.
     """
-    chosen = {"SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"} & set(os.environ)
-    count = 0 if chosen else count_gpus()
-    held = [wait_for_device(count) for _ in range(min(wanted, count))]
-    if held:
+    devices = visible_devices()
+    if wanted < len(devices):  # else all of them are this job's
+        held = [wait_for_device(devices) for _ in range(wanted)]
         for _, lock in held:
             os.set_inheritable(lock, True)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(device) for device, _ in held)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(device for device, _ in held)
     os.execvp(command[0], command)
 
 
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; all of the driver's where it is unset."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return [str(number) for number in range(count_installed())]
+    return [name.strip() for name in chosen.split(",") if name.strip()]
+
+
 def count_gpus() -> int:
+    """Number of GPUs that this process may use."""
+    return len(visible_devices())
+
+
+def count_installed() -> int:
     """Number of GPUs that the driver lists, 0 without a driver."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -36,17 +49,26 @@ def count_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
-def wait_for_device(count: int, folder: str = tempfile.gettempdir()) -> tuple[int, int]:
-    """Number of a free device and the descriptor of its lock, which is now held; waits while all are taken."""
+def wait_for_device(devices: Sequence[str], folder: str = tempfile.gettempdir()) -> tuple[str, int]:
+    """Name of a free device and the descriptor of its lock, which is now held; waits while all are taken."""
     while True:
-        for device in range(count):
-            lock = os.open(os.path.join(folder, f"jensenbench-gpu-{device}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        for device in devices:
+            name = f"jensenbench-gpu-{device.replace(os.sep, '-')}.lock"
+            lock = open_shared(os.path.join(folder, name))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return device, lock
             except BlockingIOError:
                 os.close(lock)
         time.sleep(1)
+
+
+def open_shared(path: str) -> int:
+    """Descriptor of a lock file; one that another user made may be locked although it may not be written."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 if __name__ == "__main__":

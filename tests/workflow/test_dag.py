@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import yaml
 from snakemake_executor_plugin_slurm.partitions import get_best_partition, read_partition_file
 
+from jensenbench.experiment.config import parse_tier
+from jensenbench.experiment.plan import make_plan
 from jensenbench.runtime import gpus
 from tests.support.checkouts import ROOT, count_jobs
 
@@ -146,22 +149,40 @@ def test_a_second_run_in_the_folder_is_refused(shared_checkout):
 
 
 def test_jobs_ask_for_a_gpu_only_on_cuda(shared_checkout, micro):
-    on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda")
+    network = "priors={gaussian-p1: {kind: network, power: 1, steps: 5}}"
+    on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda", network)
     assert "python -m jensenbench.runtime.gpus 1 python -m jensenbench sample" in on_gpu.stdout
     assert "jensenbench.runtime.gpus" not in micro
 
 
+def test_networks_run_on_the_device_of_the_tier_and_exact_priors_on_the_cpu():
+    """Device and GPUs of every job of every stage, with both kinds of prior."""
+    raw = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    tier = parse_tier(raw | {"device": "cuda"})
+    jobs = make_plan(tier, Path("smoke.yaml"))["jobs"]
+    assert all(jobs[stage] for stage in ("generate", "observe", "train", "pairs", "fit", "sample", "tune", "evaluate"))
+    for stage, entries in jobs.items():
+        for key, entry in entries.items():
+            network = stage in ("train", "pairs", "fit", "sample", "tune") and "/network-p1/" in key
+            assert entry["resources"]["gpu"] == int(network), (stage, key)
+            job = entry.get("job", {})
+            devices = {job["device"]} if "device" in job else {trial["device"] for trial in job.get("trials", [])}
+            assert devices <= {"cuda" if network else "cpu"}, (stage, key)
+
+
 def test_every_gpu_is_handed_out_once(tmp_path):
-    devices = [gpus.wait_for_device(2, folder=str(tmp_path))[0] for _ in range(2)]
-    assert sorted(devices) == [0, 1]
+    devices = [gpus.wait_for_device(["0", "GPU-7f"], folder=str(tmp_path))[0] for _ in range(2)]
+    assert sorted(devices) == ["0", "GPU-7f"]
 
 
 def test_a_freed_gpu_is_handed_out_again(tmp_path):
-    holder = "from jensenbench.runtime import gpus; import sys; gpus.wait_for_device(1, folder=sys.argv[1]); input()"
+    holder = (
+        "from jensenbench.runtime import gpus; import sys; gpus.wait_for_device(['0'], folder=sys.argv[1]); input()"
+    )
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, cwd=ROOT) as process:
         process.communicate(b"\n")
     assert process.returncode == 0
-    assert gpus.wait_for_device(1, folder=str(tmp_path))[0] == 0
+    assert gpus.wait_for_device(["0"], folder=str(tmp_path))[0] == "0"
 
 
 def test_the_choice_of_the_scheduler_is_kept(monkeypatch, capfd):
@@ -169,6 +190,28 @@ def test_the_choice_of_the_scheduler_is_kept(monkeypatch, capfd):
     command = [sys.executable, "-m", "jensenbench.runtime.gpus", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
     subprocess.run(command, cwd=ROOT, check=True)
     assert capfd.readouterr().out.strip() == "5"
+
+
+def test_jobs_share_the_chosen_devices_one_each(monkeypatch, tmp_path):
+    """Two of four were given to the user: two jobs at once get one each, and the workflow starts no third."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "2,3", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "jensenbench.runtime.gpus", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES; read x"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    jobs = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(2)]
+    assert {job.stdout.readline().strip() for job in jobs} == {"2", "3"}
+    for job in jobs:
+        job.communicate("\n", timeout=30)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert gpus.count_gpus() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.count_gpus() == 0
+
+
+def test_no_gpu_of_another_user_stops_a_job(tmp_path):
+    lock = tmp_path / "jensenbench-gpu-0.lock"
+    lock.touch()
+    lock.chmod(0o444)
+    assert gpus.wait_for_device(["0"], folder=str(tmp_path))[0] == "0"
 
 
 def test_the_lint_of_snakemake_finds_nothing(shared_checkout):
