@@ -107,3 +107,14 @@ def test_a_module_that_moves_runs_nothing_and_a_constant_in_it_what_reads_it(fin
 def test_an_edit_of_another_pde_runs_nothing(finished):
     printed = dry_run_after(finished, "pdes/darcy.py", lambda text: text + "\n_EDITED = True\n")
     assert "Nothing to be done" in printed
+
+
+@pytest.mark.parametrize("name", ["übung σ $HOME", "it's", 'q"x', "a;b&c"])
+def test_a_stage_runs_in_a_folder_of_any_name(new_checkout, tmp_path, name):
+    """Reached through a symbolic link too."""
+    checkout = new_checkout(name)
+    (tmp_path / "link").symlink_to(checkout.root)
+    target = "results/micro/data/poisson-8.h5"
+    done = Checkout(tmp_path / "link").snakemake("--config", "tier=micro", "--", target)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (checkout.root / target).exists()

@@ -1,6 +1,7 @@
 # Functions of the rules: configuration, plan, lock, look-ups in the plan, what a job asks of the machine.
 import fcntl
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -114,9 +115,10 @@ def environment() -> str:
         "MALLOC_TRIM_THRESHOLD_": str(2**34),
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     }
+    quoted = {key: shlex.quote(value) for key, value in settings.items()}
     if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-        settings["PATH"] = f"{Path(sys.executable).parent}:$PATH"
-    return "export " + " ".join(f'{key}="{value}"' for key, value in settings.items()) + "; "
+        quoted["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    return "export " + " ".join(f"{key}={value}" for key, value in quoted.items()) + "; "
 
 
 def key_of(stage: str, wildcards: Namedlist) -> str:
