@@ -1,4 +1,5 @@
 # make reproduce [TIER=default]   data, priors, samples, metrics, tables and figures of a tier of config/
+# make conformance [TIER=default] the public checks of a tier's methods, PDEs and priors: its page conformance.md
 # make tune [TIER=default]        trials of all methods' settings on validation states; winners go to config/methods
 # make test                       the fast tests
 # make test-slow                  the tests that take longer: whole runs, kills, restarts
@@ -16,7 +17,7 @@ PYTEST = $(VENV)/bin/python -m pytest
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tune test test-slow slurm-test lint clean
+.PHONY: help reproduce conformance tune test test-slow slurm-test lint clean
 .DELETE_ON_ERROR:
 
 export OMP_NUM_THREADS = 1
@@ -28,6 +29,9 @@ help:
 reproduce: $(VENV)/.installed
 	@echo "Running the tier '$(TIER)'; each job writes its log to logs/$(TIER)/ ..."
 	@PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --nolock --rerun-incomplete --cores $(CORES) --config tier=$(TIER)
+
+conformance: $(VENV)/.installed
+	@PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --nolock --rerun-incomplete --cores $(CORES) --config tier=$(TIER) -- conformance
 
 tune: $(VENV)/.installed
 	@PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --nolock --rerun-incomplete --cores $(CORES) --config tier=$(TIER) -- tune

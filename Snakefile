@@ -2,6 +2,7 @@
 # snakemake --cores all --profile slurm         the same on a Slurm cluster
 # snakemake --cores all --config tier=smoke     another tier of config/
 # snakemake --cores all --configfile FILE       a whole configuration of your own
+# snakemake --cores all -- conformance          the page of the public checks of a tier's plug-ins and priors
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -24,9 +25,7 @@ include: "workflow/rules/paths.smk"
 rule all:
     input:
         TABLES,  # a clone holds the published pages, but not what they come from
-        CHECKED,
         PAGES,
-        CONFORMANCE,
         FOLDERS,
         JENSEN_REPORT,
 

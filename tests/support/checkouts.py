@@ -61,8 +61,8 @@ class Checkout:
         return {name: (self.root / "results" / tier / name).read_bytes() for name in PROMISED}
 
     def dry_run(self, tier: str = "micro") -> str:
-        """What Snakemake would do in a tier."""
-        done = self.snakemake("-n", "--config", f"tier={tier}")
+        """What Snakemake would do in a tier, with the commands of its jobs."""
+        done = self.snakemake("-n", "-p", "--config", f"tier={tier}")
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -72,7 +72,7 @@ class Checkout:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
     def compute(self, tier: str = "micro", *options: str) -> None:
-        """The promised files of a tier alone, without the checks of conformance."""
+        """The promised files of a tier alone."""
         done = self.snakemake(*(options or ("--config", f"tier={tier}")), "--", *promised(tier))
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 

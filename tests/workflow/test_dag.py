@@ -29,7 +29,7 @@ def micro(shared_checkout) -> str:
 @pytest.fixture(scope="module")
 def default(shared_checkout) -> str:
     """What ``snakemake --cores all`` would do."""
-    return shared_checkout.run(sys.executable, "-m", "snakemake", "--cores", "all", "-n").stdout
+    return shared_checkout.run(sys.executable, "-m", "snakemake", "--cores", "all", "-n", "-p").stdout
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_literal_slurm_command_plans_what_runs_here(shared_checkout, default
 def test_micro_holds_each_stage(micro):
     jobs = count_jobs(micro)
     stages = {"generate", "observe", "train", "pairs", "fit", "sample", "evaluate", "collect", "report"}
-    assert set(jobs) == stages | {"check", "check_prior", "conformance"}
+    assert set(jobs) == stages
     assert jobs["sample"] >= 3
     assert micro.count("jensenbench sample") > micro.count("jensenbench fit")
 
@@ -59,6 +59,14 @@ def test_tuning_runs_on_request_only_and_reads_no_test_state(shared_checkout, mi
     assert jobs["tune"] == 1
     assert not {"observe", "sample", "evaluate", "report"} & set(jobs)
     assert not {"trials", "tune"} & set(count_jobs(micro))
+
+
+def test_conformance_is_checked_on_request_only(shared_checkout, micro):
+    command = ["-m", "snakemake", "--cores", "1", "-n", "--config", "tier=micro", "--", "conformance"]
+    jobs = count_jobs(shared_checkout.run(sys.executable, *command).stdout)
+    assert jobs["check"] == count_jobs(micro)["sample"], "a check a method, of which piddm has two variants, and one PDE"
+    assert jobs["check_prior"] == jobs["conformance"] == 1
+    assert not {"check", "check_prior", "conformance"} & set(count_jobs(micro))
 
 
 def test_variants_and_methods_share_what_they_learn_from(micro):
@@ -94,7 +102,7 @@ def test_a_clone_runs_the_tiers_whose_pages_it_holds(new_checkout, tier):
     clone = new_checkout()
     shutil.copytree(ROOT / "reports", clone.root / "reports")
     jobs = count_jobs(clone.dry_run(tier))
-    assert {"generate", "train", "sample", "evaluate", "collect", "report", "check", "conformance"} <= set(jobs)
+    assert {"generate", "train", "sample", "evaluate", "collect", "report"} <= set(jobs)
     assert jobs["report"] == 1
 
 
@@ -150,7 +158,7 @@ def test_a_second_run_in_the_folder_is_refused(shared_checkout):
 
 def test_jobs_ask_for_a_gpu_only_on_cuda(shared_checkout, micro):
     network = "priors={gaussian-p1: {kind: network, power: 1, steps: 5}}"
-    on_gpu = shared_checkout.snakemake("-n", "--config", "tier=micro", "device=cuda", network)
+    on_gpu = shared_checkout.snakemake("-n", "-p", "--config", "tier=micro", "device=cuda", network)
     assert "python -m jensenbench.runtime.gpus 1 python -m jensenbench sample" in on_gpu.stdout
     assert "jensenbench.runtime.gpus" not in micro
 

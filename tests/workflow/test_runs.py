@@ -50,7 +50,7 @@ def test_a_docstring_runs_nothing(finished):
 def test_an_edit_of_a_method_runs_its_cells_alone(finished):
     printed = dry_run_after(finished, DPS, lambda text: text + "\n_EDITED = True\n")
     assert sampled_methods(printed) == {"dps"}
-    stages = ("sample", "evaluate", "collect", "report", "check", "conformance")
+    stages = ("sample", "evaluate", "collect", "report")
     assert count_jobs(printed) == dict.fromkeys(stages, 1)
 
 

@@ -207,6 +207,17 @@ def write_jobs() -> None:
     write_record(LAYOUT.job("winners", "winners"), plan["winners"]["job"])
 
 
+def say_where_pages_are() -> None:
+    """Name the pages of a tier after a run that made or kept them."""
+    pages = [page for page in (*PAGES, *JENSEN_REPORT, CONFORMANCE) if page.endswith(".md") and Path(page).exists()]
+    if pages:
+        print(f"Pages of the tier {plan['tier']}: {', '.join(pages)}", file=sys.stderr)
+
+
 onstart:
     hold_lock()
     write_jobs()
+
+
+onsuccess:
+    say_where_pages_are()

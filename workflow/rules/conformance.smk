@@ -1,4 +1,5 @@
-# Public checks of every plug-in and prior of the tier; a failed check is a line of the page, not a failed job.
+# Public checks of every plug-in and prior of the tier, on request: `snakemake -- conformance`. A failed check is a line of
+# the page, not a failed job.
 rule check:
     output:
         str(LAYOUT.check("{plugin}")),
