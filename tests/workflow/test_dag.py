@@ -64,7 +64,9 @@ def test_tuning_runs_on_request_only_and_reads_no_test_state(shared_checkout, mi
 def test_conformance_is_checked_on_request_only(shared_checkout, micro):
     command = ["-m", "snakemake", "--cores", "1", "-n", "--config", "tier=micro", "--", "conformance"]
     jobs = count_jobs(shared_checkout.run(sys.executable, *command).stdout)
-    assert jobs["check"] == count_jobs(micro)["sample"], "a check a method, of which piddm has two variants, and one PDE"
+    assert jobs["check"] == count_jobs(micro)["sample"], (
+        "a check a method, of which piddm has two variants, and one PDE"
+    )
     assert jobs["check_prior"] == jobs["conformance"] == 1
     assert not {"check", "check_prior", "conformance"} & set(count_jobs(micro))
 

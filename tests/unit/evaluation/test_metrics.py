@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import ot
 import pandas as pd
 import pytest
@@ -196,6 +197,25 @@ def test_mean_and_std_errors_are_unbiased_for_small_samples(poisson):
     assert abs(float(torch.stack(mmse).mean())) < 0.05 * raw
     raw = 8 / 4 * (1 / 40 + 1 / 60)  # Var(s) = (kurtosis - 1) sigma^2/(4 n), kurtosis 9
     assert abs(float(torch.stack(smse).mean())) < 0.35 * raw  # the delta method leaves terms of order 1/n²
+
+
+def test_set_metrics_are_their_formulas_with_the_correction_of_small_samples(poisson):
+    """The sampling variance of both sides is subtracted; that of a std is (m4 - (n-3)/(n-1) s⁴)/(4 n s²)."""
+    rng = np.random.default_rng(3)
+    there, here = rng.normal(size=(30, 2, 8, 8)), 1.3 * rng.normal(size=(12, 2, 8, 8)) + 0.2
+    reference = sets.make_reference(torch.from_numpy(there), torch.ones(2))
+    values = dist.distribution(poisson, torch.from_numpy(here), reference)
+    of_means, of_stds = 0.0, 0.0
+    for x in (there, here):
+        n, variance = len(x), x.var(0, ddof=1)
+        fourth = ((x - x.mean(0)) ** 4).mean(0)
+        of_means = of_means + variance / n
+        of_stds = of_stds + (fourth - variance**2 * (n - 3) / (n - 1)) / (4 * n * variance)
+    mmse = ((here.mean(0) - there.mean(0)) ** 2 - of_means).mean()
+    smse = ((here.std(0, ddof=1) - there.std(0, ddof=1)) ** 2 - of_stds).mean()
+    assert float(values["mmse"]) == pytest.approx(mmse, rel=1e-10)
+    assert float(values["smse"]) == pytest.approx(smse, rel=1e-10)
+    assert abs(mmse) < abs(mmse + of_means.mean()), "the correction shows"
 
 
 def test_set_metrics_measure_a_known_shift_and_scale(poisson):

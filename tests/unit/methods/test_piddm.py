@@ -171,6 +171,29 @@ def test_weight_of_the_residual_rises_to_lambda_and_is_left_out_at_zero(tmp_path
     assert set(parts) == {"match"}
 
 
+def test_the_residual_of_a_network_student_is_that_of_physical_fields(tmp_path):
+    """By hand: the five-point stencil on decoded fields, in units of the data's largest term; not of coordinates."""
+    student = build_backbone("unet", 2, (8, 8), UNetSettings(**TINY))
+
+    class OneStep(nn.Module):
+        def forward(self, noise):
+            return student(noise, torch.ones(len(noise)))
+
+    loss = make_loss(replace(SCRATCH, residual_weight=1.0, warm_up=0.0), tmp_path)
+    made = OneStep()(loss.batch(3)[0])
+    f, u = CODEC.decode(made.double()).unbind(1)
+    interior = torch.zeros(len(f), 6, 6, dtype=torch.float64)
+    for i in range(1, 7):
+        for j in range(1, 7):
+            around = u[:, i - 1, j] + u[:, i + 1, j] + u[:, i, j - 1] + u[:, i, j + 1] - 4 * u[:, i, j]
+            interior[:, i - 1, j - 1] = 49 * around - f[:, i, j]
+    edge = torch.cat([u[:, 0], u[:, -1], u[:, 1:-1, 0], u[:, 1:-1, -1]], 1)
+    unit = STATES[:, 0, 1:-1, 1:-1].square().mean().sqrt()
+    squares = (interior / unit).square().mean((1, 2)) + (edge / SCALE[1]).square().mean(1)
+    _, parts = loss(OneStep(), 3)
+    assert float(parts["physics"]) == pytest.approx(float(squares.detach().mean()), rel=1e-3)
+
+
 def test_balanced_weights_make_both_gradients_equally_large():
     weights = [torch.tensor([1.0, 2.0], requires_grad=True)]
     first, second = (weights[0] * torch.tensor([3.0, 4.0])).sum(), (weights[0][0] * 0.1)
