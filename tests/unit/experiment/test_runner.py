@@ -24,7 +24,9 @@ def run(tmp_path_factory) -> Run:
     raw = read_yaml(ROOT / "config" / "micro.yaml") | {"methods": methods, "extra_methods": False, "samples": 12}
     jobs = expand(parse_tier(raw | {"tasks": ["unconditional", "reconstruction_30"]}))
     files = prepare(jobs, tmp_path_factory.mktemp("runner"))
-    return open_run(jobs.sample[f"{KEY}/dps/corrected/0"], files.data("poisson-8"), files.prior(*KEY.split("/"), 0), None)
+    return open_run(
+        jobs.sample[f"{KEY}/dps/corrected/0"], files.data("poisson-8"), files.prior(*KEY.split("/"), 0), None
+    )
 
 
 def states(run: Run, task: str, batch: int = 32) -> torch.Tensor:
