@@ -136,6 +136,11 @@ class Conserved:
         return replace(self, values=_subset(self.values, index))
 
     def _gap(self, fields: Tensor) -> Tensor:
+        if fields.dtype == torch.float64 and self.weights.dtype != torch.float64:
+            raise UserError(
+                f"conservation law {self.name!r}: its weights are {self.weights.dtype}, which rounds float64 fields; "
+                "build them with dtype=torch.float64"
+            )
         return (fields * self.weights.to(fields)).sum(self._summed(fields)) - self.values.to(fields)
 
     def _summed(self, fields: Tensor) -> list[int]:

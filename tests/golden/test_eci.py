@@ -20,7 +20,7 @@ def row(name, axis, index, values):
 def declared():
     """The recorded constraints as the benchmark's problems declare them."""
     initial = row("initial", T, 0, FIXTURE["ic"])
-    weights = torch.tensor(FIXTURE.config["area"] / SHAPE[1])
+    weights = torch.tensor(FIXTURE.config["area"] / SHAPE[1], dtype=torch.float64)
     conservation = Conserved("conservation", weights, FIXTURE["conserved_value"][:, None])
     periodic = Periodic("periodic", (X,))
     mask, value = (FIXTURE[f"dirichlet_{part}"][None, None] for part in ("mask", "value"))

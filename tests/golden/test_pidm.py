@@ -45,8 +45,9 @@ def channels(problem: Problem, x: Tensor) -> Tensor:
 
 
 def test_schedule():
-    schedule = replace(PUBLISHED, levels=LOSS.config["T"]).schedule()
-    at, objective = schedule.coefficients(), Objective(PUBLISHED, problem_of(LOSS.config["grid"]))
+    settings = replace(PUBLISHED, levels=LOSS.config["T"])
+    schedule, objective = settings.schedule(), Objective(settings, problem_of(LOSS.config["grid"]))
+    at = schedule.coefficients()
     LOSS.assert_close("schedule/betas", schedule.betas)
     LOSS.assert_close("schedule/alphas_prod", schedule.alphas_bar)
     LOSS.assert_close("schedule/posterior_mean_coef1", torch.tensor(at["mean_x0"], dtype=torch.float64))

@@ -44,7 +44,7 @@ def constraints(seed):
         "initial": FixedEntries.at("initial", SHAPE, 1, 0, normal(seed, BATCH, 2, 5)),
         "frame": FixedEntries.at("frame", SHAPE, 0, -2, normal(seed, 1, 2, 4)),
         "periodic": Periodic("periodic", (0, 1)),
-        "mass": Conserved("mass", torch.tensor(0.3), normal(seed, BATCH, 2, 4)),
+        "mass": Conserved("mass", torch.tensor(0.3, dtype=torch.float64), normal(seed, BATCH, 2, 4)),
         "moment": Conserved("moment", weights, normal(seed, BATCH, 2), kept=None),
         "along": Conserved("along", weights, normal(seed, 1, 2, 5), kept=0),
         "sensors": Measured("sensors", operator(seed), normal(seed, BATCH, 7)),
@@ -157,7 +157,7 @@ def test_exact_data_of_a_dense_operator_are_a_hard_constraint():
 
 def test_joint_correction_of_a_problem_meets_boundary_and_data():
     edge = make_pde("poisson", {"n": 6}).constraints(torch.zeros(2, 2, 6, 6, dtype=torch.float64))
-    sums = Conserved("mass", torch.ones(()), torch.ones(1, 2, dtype=torch.float64), kept=None)
+    sums = Conserved("mass", torch.ones((), dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64), kept=None)
     task, x = problem(observed(0, 0.0), (sums, *edge)), normal(2, 2, 2, 6, 6)
     assert task.violation(task.correct(x)).abs().max() > 1e-2
     assert task.violation(task.correct(x, jointly=True)).abs().max() < 1e-11
@@ -190,3 +190,11 @@ def test_constraints_that_are_not_affine_are_not_judged():
 
     held = [kind("one", torch.ones(1, *SHAPE), torch.tensor(v)) for kind, v in ((FixedEntries, 0.0), (Positive, 1.0))]
     require_compatible(held, SHAPE)
+
+
+def test_single_precision_weights_do_not_round_double_fields():
+    fields = torch.ones(1, 1, 3, 7, dtype=torch.float64)
+    rounded = Conserved("mass", torch.full((1, 1, 1, 7), 1 / 7), torch.ones(1, 1, 3, dtype=torch.float64), kept=0)
+    with pytest.raises(UserError, match=r"'mass': its weights are torch\.float32"):
+        rounded.project(fields)
+    assert rounded.project(fields.float()).dtype == torch.float32

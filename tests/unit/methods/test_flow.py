@@ -84,7 +84,7 @@ def test_constraints_of_eci_hold_to_rounding(variant, seed, share):
 
 
 def test_joint_projection_lets_eci_meet_laws_that_cross():
-    weights = torch.full((), 1 / 36)
+    weights = torch.full((), 1 / 36, dtype=torch.float64)
     mass = Conserved("mass", weights, (STATES[:3] / 36).sum((2, 3)), kept=None)
     task = problem(0.3, constraints=(mass,))
     crossed, met = (short(ECI, name).sample(PRIOR, task, latents()) for name in ("published", "corrected"))
