@@ -195,9 +195,16 @@ def _solve(case: PDECase) -> Check:
 def _symmetries(case: PDECase) -> Check:
     pde, data = case.pde, case.solved
     scale, maps = term_scale(pde, data), pde.symmetries()
-    value = max((_ratio(_interior(pde, move(data)), scale) for move in maps), default=0.0)
+    values = [_ratio(_interior(pde, move(data)), scale) for move in maps]
     identity = any(torch.equal(move(data), data) for move in maps)
-    return Check("symmetries", value <= pde.floor and identity, value, f"residual of data moved by {len(maps)} maps")
+    wrong = [str(number) for number, value in enumerate(values) if not value <= pde.floor]
+    detail = f"residual of data moved by {len(maps)} maps"
+    if wrong:
+        owner = next(kind.__name__ for kind in type(pde).__mro__ if "symmetries" in vars(kind))
+        detail += f"; of those of {owner} number {', '.join(wrong)} do not hold: override `symmetries` without them"
+    if not identity:
+        detail += "; none is the identity: let `symmetries` return (lambda state: state, ...)"
+    return Check("symmetries", not wrong and identity, max(values, default=0.0), detail)
 
 
 def _terms(case: PDECase) -> Check:

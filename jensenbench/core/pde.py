@@ -272,7 +272,11 @@ class PDE(ABC):
 
         Only where states are linear in that noise, hence Gaussian with mean zero.
         """
-        raise UserError(f"{self.label} has no Gaussian coefficient and hence no exact prior; train a network prior")
+        raise UserError(
+            f"{self.label} has no `state_factor`, which exact priors and reference posteriors take: write the method "
+            f"in pdes/{self.name}.py if states are linear in Gaussian noise, or `latent_map` if they are not; or use a "
+            "network prior"
+        )
 
     def latent_map(self) -> LatentMap:
         """The white noise behind generated states, in which posteriors are sampled; directions without effect left out.

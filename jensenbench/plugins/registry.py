@@ -31,9 +31,12 @@ def load_pde(name: str) -> type[PDE]:
 
 
 def make_pde(name: str, settings: Mapping[str, Any]) -> PDE:
-    """A PDE with checked settings."""
-    pde = load_pde(name)
-    return pde(configure(f"{name} setting", pde.Config(), settings))
+    """A PDE with checked settings; raises UserError where the plug-in lacks what every stage needs."""
+    kind = load_pde(name)
+    pde = kind(configure(f"{name} setting", kind.Config(), settings))
+    if not pde.symmetries():
+        raise UserError(f"pdes/{name}.py: `symmetries` returns no map; let it return (lambda state: state,) or more")
+    return pde
 
 
 def high_order_residual(pde: PDE, state: Tensor) -> Tensor | None:

@@ -75,6 +75,8 @@ def check_prior(label: str, entry: Mapping[str, Any], pde: PDE, *, imported: boo
             raise UserError(
                 f"{pde.label} has no exact {entry['kind']} prior (prior {label!r}): {has}; or train a network"
             )
+        if entry["kind"] == "gaussian" and type(pde).state_factor is PDE.state_factor:
+            pde.state_factor()  # says what to write
     Codec(pde, shift=[0.0] * pde.shape[0], scale=[1.0] * pde.shape[0], power=power)
 
 

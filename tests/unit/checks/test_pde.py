@@ -5,7 +5,11 @@ import torch
 
 from jensenbench.checks.pde import LAWS, PDECase, check_pde
 from jensenbench.checks.report import Check, Report
-from jensenbench.plugins.registry import load_pde
+from jensenbench.core.pde import PDE
+from jensenbench.errors import UserError
+from jensenbench.plugins.registry import load_pde, make_pde
+from jensenbench.priors.build import check_prior
+from pdes._square import ShiftedLaplace
 
 Poisson, Darcy, Burgers = load_pde("poisson"), load_pde("darcy"), load_pde("burgers")
 NavierStokes = load_pde("navier_stokes")
@@ -125,6 +129,34 @@ MISTAKES = [
     (Divergence, "floor"),
     (Permissive, "refusals"),
 ]
+
+
+class NoSymmetry(Burgers):
+    def symmetries(self):
+        return ()
+
+
+class Inherits(WrongSymmetry):
+    """With what its parent says."""
+
+
+def test_symmetries_that_do_not_hold_name_what_to_write():
+    wrong = LAWS["symmetries"](PDECase(Inherits(Inherits.Config(n=12))))
+    assert not wrong.passed
+    last = len(Burgers(Burgers.Config(n=12)).symmetries())
+    assert f"of those of WrongSymmetry number {last} do not hold: override `symmetries`" in wrong.detail
+    none = LAWS["symmetries"](PDECase(NoSymmetry(NoSymmetry.Config(n=12))))
+    assert not none.passed
+    assert "none is the identity: let `symmetries` return" in none.detail
+
+
+def test_what_a_plug_in_lacks_is_said_when_a_run_is_planned(monkeypatch):
+    monkeypatch.setattr(ShiftedLaplace, "state_factor", PDE.state_factor)
+    with pytest.raises(UserError, match=r"has no `state_factor`.*pdes/poisson\.py"):
+        check_prior("exact", {"kind": "gaussian"}, make_pde("poisson", {"n": 8}))
+    monkeypatch.setattr(Burgers, "symmetries", lambda self: ())
+    with pytest.raises(UserError, match=r"pdes/burgers\.py: `symmetries` returns no map"):
+        make_pde("burgers", {"n": 8})
 
 
 @pytest.mark.parametrize(("broken", "name"), MISTAKES)

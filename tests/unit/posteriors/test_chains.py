@@ -277,5 +277,5 @@ def test_bad_input_is_refused():
         ChainSettings(steps=20, snapshots=99)
     with pytest.raises(UserError, match="data: discrete"):
         make_pde("burgers", {"data": "continuous"}).latent_map()
-    with pytest.raises(UserError, match="no Gaussian coefficient"):
+    with pytest.raises(UserError, match="has no `state_factor`"):
         make_pde("mixture", {}).latent_map()
