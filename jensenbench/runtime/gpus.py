@@ -19,8 +19,9 @@ def main(wanted: int, command: list[str]) -> None:
     The workflow starts no more jobs than there are devices for; a stage that has too few devices says so itself.
     """
     devices = visible_devices()
-    if wanted < len(devices):  # else all of them are this job's
-        held = [wait_for_device(devices) for _ in range(wanted)]
+    allotted = "SLURM_JOB_ID" in os.environ and wanted >= len(devices)
+    held = [] if allotted else [wait_for_device(devices) for _ in range(min(wanted, len(devices)))]
+    if held:
         for _, lock in held:
             os.set_inheritable(lock, True)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(device for device, _ in held)

@@ -217,6 +217,17 @@ def test_jobs_share_the_chosen_devices_one_each(monkeypatch, tmp_path):
     assert gpus.count_gpus() == 0
 
 
+def test_the_only_gpu_is_held_too(tmp_path):
+    """A second run beside the first would start a job on it; inside a Slurm job that has one GPU, it is the job's."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "0", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "jensenbench.runtime.gpus", "1", "true"]
+    _, lock = gpus.wait_for_device(["0"], folder=str(tmp_path))
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(command, cwd=ROOT, env=environment, timeout=3, check=False)
+    subprocess.run(command, cwd=ROOT, env=environment | {"SLURM_JOB_ID": "7"}, timeout=30, check=True)
+    os.close(lock)
+
+
 def test_no_gpu_of_another_user_stops_a_job(tmp_path):
     lock = tmp_path / "jensenbench-gpu-0.lock"
     lock.touch()
