@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -152,18 +153,20 @@ def _import(options: Options) -> None:
 
 
 def given_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Settings of words ``name=value``, values as in YAML but that 1e-3 is a number; UserError for other words."""
+    """Settings of words ``name=value``, values as in YAML, but 1e-3 is a number too; UserError for other words."""
     import yaml
 
-    found = {}
+    found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not (name and equals):
             raise UserError(f"--set {word}: expected NAME=VALUE, for instance --set nu=0.01")
-        try:
-            found[name] = float(text) if "e" in text.lower() else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError):
-            found[name] = text
+        found[name] = text
+        with suppress(yaml.YAMLError):
+            found[name] = yaml.safe_load(text)
+        if isinstance(found[name], str):
+            with suppress(ValueError):
+                found[name] = float(text)
     return found
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jensenbench.cli import COMMANDS, main
+from jensenbench.cli import COMMANDS, given_settings, main
 from jensenbench.runtime.supervisor import explain_exit, run_worker
 
 
@@ -76,3 +76,9 @@ def test_a_file_that_is_no_job_of_the_stage_is_one_line(tmp_path, capsys, text):
 def test_every_command_has_one_row_and_says_what_it_is_for():
     assert len({command.name for command in COMMANDS}) == len(COMMANDS)
     assert all(command.summary for command in COMMANDS)
+
+
+def test_given_settings_have_the_types_of_yaml_and_exponents_are_numbers():
+    words = ["n=16", "nu=1e-3", "law=two_valued", "shared=true", "grid=cell", "levels=[1, 2]"]
+    wanted = {"n": 16, "nu": 0.001, "law": "two_valued", "shared": True, "grid": "cell", "levels": [1, 2]}
+    assert given_settings(words) == wanted
