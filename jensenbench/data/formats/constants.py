@@ -1,7 +1,8 @@
 """Constants of an equation that a file does not tell, found by least squares where its residual is linear in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -43,16 +44,20 @@ class Constant:
         return f"{self.name} = {self.rounded:g} by least squares, to {100 * self.uncertainty:.2g} %"
 
 
-def fit_constants(
-    pde: str, settings: Mapping[str, Any], states: Tensor, names: Sequence[str] = ()
-) -> tuple[Constant, ...]:
-    """Least-squares values of settings that the PDE declares in ``linear_settings``, from states (N, C, *grid).
+def best_constants(pde: str, settings: Mapping[str, Any], interpretations: Iterable[Tensor]) -> tuple[Constant, ...]:
+    """Constants by :func:`fit_constants` of the interpretation of a file as states that tells them best."""
+    fits = [fit_constants(pde, settings, states) for states in interpretations]
+    return min(fits, key=lambda found: max((fit.uncertainty for fit in found if fit.value > 0), default=inf))
+
+
+def fit_constants(pde: str, settings: Mapping[str, Any], states: Tensor) -> tuple[Constant, ...]:
+    """Least-squares values of the ``linear_settings`` of the PDE that are not given, from states (N, C, *grid).
 
     The interior residual is R0 + Σ s_i R_i, where s_i is the declared power of setting i: one evaluation with all
-    s = 1 and one more a setting give its parts. Without ``names``, all declared settings that are not given are fitted.
+    s = 1 and one more a setting give its parts.
     """
     declared = make_pde(pde, settings).linear_settings
-    powers = {name: declared[name] for name in names or [name for name in declared if name not in settings]}
+    powers = {name: power for name, power in declared.items() if name not in settings}
     some = first_states(states)
 
     def residual(**scaled: float) -> Tensor:

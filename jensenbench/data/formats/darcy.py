@@ -96,10 +96,10 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
     solution = torch.from_numpy(values)
     kind, edges = grid_kind(file, solution)
     fixed: dict[str, Any] = {"n": solution.shape[-1], "law": format.law, "grid": kind, **settings}
-    coefficient, levels = _coefficient(file, stored, settings, format)
+    coefficient, levels, known = _coefficient(file, stored, settings, format)
     candidates = calibrate(fixed | levels, coefficient, solution, format.source)
-    if levels and not _levels_known(stored, settings):
-        levels = fit_levels(candidates[0], levels, coefficient, solution)
+    if not known:
+        levels = _with_ratio(levels, fit_ratio(candidates[0], coefficient, solution), keep_low="low" in settings)
         coefficient = two_level_field(coefficient > coefficient.mean(), **levels)
         candidates = calibrate(fixed | levels, coefficient, solution, format.source)
     best = candidates[0]
@@ -113,7 +113,7 @@ def read_states(file: Path, arrays: Mapping[str, NDArray], settings: Settings, f
         states,
         (
             f"coefficient {name!r}, solution {other!r}{note}",
-            _describe_levels(levels, fitted=bool(levels) and not _levels_known(stored, settings)),
+            _describe_levels(levels, fitted=not known),
             f"{kind} grid ({edges}), h = {best.pde.grid.spacings[0]:.4g}{shifted}",
             *(f"{chosen if candidate is best else 'refused'}: {candidate.describe()}" for candidate in candidates),
             outliers(best.pde, states),
@@ -159,18 +159,18 @@ def calibrate(
     return tuple(sorted(candidates, key=lambda candidate: candidate.residual))
 
 
-def fit_levels(best: Candidate, levels: Mapping[str, float], coefficient: Tensor, solution: Tensor) -> dict[str, float]:
-    """Levels whose ratio, with the best source for it, re-solves the stored solution best; the higher one is kept.
+def fit_ratio(best: Candidate, coefficient: Tensor, solution: Tensor) -> float:
+    """Ratio of both levels that, with the best source for it, re-solves the stored solution best.
 
     The states fix ratio and source alone: a common factor of both levels and the source leaves the equation as it is.
     """
     a, u = (first_states(field[:, None], RATIO_STATES)[:, 0] for field in (coefficient, solution))
     oriented, upper = u.mT if best.transposed else u, a > a.mean()
-    settings = {**asdict(best.pde.config), "source": 1.0}
+    settings, high = {**asdict(best.pde.config), "source": 1.0}, best.pde.config.high
 
     def misfit(log_ratio: float) -> float:
-        low = levels["high"] * exp(-log_ratio)
-        field = two_level_field(upper, low, levels["high"])
+        low = high * exp(-log_ratio)
+        field = two_level_field(upper, low, high)
         unit = make_pde("darcy", {**settings, "low": low})
         response = unit.solve(torch.stack([field, torch.zeros_like(field)], 1))[:, 1]
         return float((_fitted_source(response, oriented) * response - oriented).norm())
@@ -178,7 +178,15 @@ def fit_levels(best: Candidate, levels: Mapping[str, float], coefficient: Tensor
     found: Any = minimize_scalar(
         misfit, bounds=(log(MIN_RATIO), log(MAX_RATIO)), method="bounded", options={"xatol": 1e-3}
     )
-    return {"low": shortest_decimal(levels["high"] * exp(-found.x), RATIO_ERROR), "high": levels["high"]}
+    return exp(found.x)
+
+
+def _with_ratio(levels: Mapping[str, float], ratio: float, *, keep_low: bool) -> dict[str, float]:
+    """Levels of a ratio, one of which is kept; the other one is rounded within the error of the ratio."""
+    low, high = levels["low"], levels["high"]
+    if keep_low:
+        return {"low": low, "high": shortest_decimal(low * ratio, RATIO_ERROR)}
+    return {"low": shortest_decimal(high / ratio, RATIO_ERROR), "high": high}
 
 
 def two_level_field(upper: Tensor, low: float, high: float) -> Tensor:
@@ -204,11 +212,6 @@ def _stored_value(group: NDArray, rounding: float) -> float:
     value = float(np.median(group))
     single = np.ptp(group) > 0 or float(np.float32(value)) == value
     return shortest_decimal(value, max(rounding, SINGLE if single else 0.0))
-
-
-def _levels_known(stored: NDArray, settings: Settings) -> bool:
-    """Whether the file or the caller tells both levels of the coefficient: a file of 0 and 1 tells none."""
-    return two_values(stored) != (0.0, 1.0) or {"low", "high"} <= set(settings)
 
 
 def _describe_levels(levels: Mapping[str, float], *, fitted: bool) -> str:
@@ -237,22 +240,26 @@ def _edge_share(array: NDArray) -> float:
     return float(np.median(np.abs(array[:, 0])) / np.median(np.abs(array[:, array.shape[1] // 2])))
 
 
-def _coefficient(file: Path, array: NDArray, settings: Settings, format: Format) -> tuple[Tensor, dict[str, float]]:
+def _coefficient(
+    file: Path, array: NDArray, settings: Settings, format: Format
+) -> tuple[Tensor, dict[str, float], bool]:
+    """Field, its levels, and whether these are known: a file of 0 and 1 tells none, the caller may tell both."""
     if format.law == "lognormal":
         if not (array > 0).all():
             raise UserError(f"{file}: the coefficient is not positive everywhere: check the keys and --pde")
-        return torch.from_numpy(array), {}
+        return torch.from_numpy(array), {}, True
     stored = two_values(array, format.rounding)
     if stored is None:
         raise UserError(
             f"{file}: no array is two-valued, as the coefficient of this format must be: check --format and the keys, "
             "or give --set law=lognormal"
         )
+    known = stored != (0.0, 1.0) or {"low", "high"} <= set(settings)
     low, high = format.levels if format.levels and stored == (0.0, 1.0) else stored
     low, high = settings.get("low", low), settings.get("high", high)
     if low <= 0:
         raise UserError(f"{file}: the coefficient takes the value {low:g}, not positive: check keys and scale")
-    return torch.from_numpy(np.where(array > sum(stored) / 2, high, low)), {"low": low, "high": high}
+    return torch.from_numpy(np.where(array > sum(stored) / 2, high, low)), {"low": low, "high": high}, known
 
 
 def _check_source(file: Path, best: Candidate, format: Format) -> None:

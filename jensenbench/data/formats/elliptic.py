@@ -1,15 +1,13 @@
 """Poisson and Helmholtz states from any file: array order, orientation, grid and source, found by the residual."""
 
-from collections.abc import Iterable, Mapping
-from math import inf
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from jensenbench.data.formats.arrays import check_field, check_pair
-from jensenbench.data.formats.constants import Constant, fit_constants
+from jensenbench.data.formats.constants import best_constants
 from jensenbench.data.formats.interface import Imported, Settings
 from jensenbench.data.formats.interpretations import choose
 from jensenbench.errors import UserError
@@ -36,15 +34,9 @@ def read_states(file: Path, name: str, arrays: Mapping[str, NDArray], settings: 
         "channels swapped": torch.stack([u, f], 1),
         "channels swapped, solution transposed": torch.stack([u, f.mT], 1),
     }
-    found = _constants(name, {**settings, "n": n}, interpretations.values())
-    pde = make_pde(name, {**settings, "n": n, **{constant.name: constant.rounded for constant in found}})
+    fixed = {**settings, "n": n}
+    found = [fit for fit in best_constants(name, fixed, interpretations.values()) if fit.clear]  # else the default
+    pde = make_pde(name, fixed | {constant.name: constant.rounded for constant in found})
     states, findings = choose(file, pde, interpretations, most=MOST)
     told = (constant.describe() for constant in found)
     return Imported(pde, states, (f"source {first[0]!r}, solution {second[0]!r} on nodes", *told, *findings))
-
-
-def _constants(name: str, settings: Settings, interpretations: Iterable[Tensor]) -> tuple[Constant, ...]:
-    """Constants that some interpretation tells; where none does, the default is tried."""
-    fits = [fit_constants(name, settings, states) for states in interpretations]
-    best = min(fits, key=lambda found: max((fit.uncertainty for fit in found if fit.value > 0), default=inf))
-    return tuple(fit for fit in best if fit.clear)

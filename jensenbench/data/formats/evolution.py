@@ -1,6 +1,6 @@
 """Navier–Stokes and Burgers states from any file: axes, direction of time and constants, found by the residual."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from jensenbench.data.formats.arrays import check_field, check_pair
-from jensenbench.data.formats.constants import Constant, fit_constants
+from jensenbench.data.formats.constants import Constant, best_constants
 from jensenbench.data.formats.interface import Imported, Settings
 from jensenbench.data.formats.interpretations import choose
 from jensenbench.data.formats.rounding import shortest_decimal
@@ -62,23 +62,21 @@ def read_burgers(file: Path, array: NDArray, settings: Settings) -> Imported:
     interpretations = {"as the format says": stored[:, None], "time reversed": stored.flip(1)[:, None]}
     if times == n:
         interpretations["time and space exchanged"] = stored.mT[:, None]
-    found = () if "nu" in settings else (_viscosity(file, fixed, interpretations),)
+    found = best_constants("burgers", fixed, interpretations.values())
+    _refuse_unclear(file, found)
     pde = make_pde("burgers", fixed | {constant.name: constant.rounded for constant in found})
     states, findings = choose(file, pde, interpretations, most=1.0)
     told = (constant.describe() for constant in found)
     return Imported(pde, states, (f"u(t, x) at {times} times and {n} points", *told, *findings))
 
 
-def _viscosity(file: Path, settings: Settings, interpretations: Mapping[str, Tensor]) -> Constant:
-    """The viscosity of the interpretation that tells it best."""
-    fits = [fit_constants("burgers", settings, states, ["nu"])[0] for states in interpretations.values()]
-    best = min((fit for fit in fits if fit.value > 0), key=lambda fit: fit.uncertainty, default=fits[0])
-    if not best.clear:
-        raise UserError(
-            f"{file}: the states do not tell their viscosity (least squares finds {best.value:.3g}, to "
-            f"{100 * best.uncertainty:.2g} %): give it, for instance --set nu=0.01, or check --pde"
-        )
-    return best
+def _refuse_unclear(file: Path, found: Iterable[Constant]) -> None:
+    for viscosity in found:
+        if not viscosity.clear:
+            raise UserError(
+                f"{file}: the states do not tell their viscosity (least squares finds {viscosity.value:.3g}, to "
+                f"{100 * viscosity.uncertainty:.2g} %): give it, for instance --set nu=0.01, or check --pde"
+            )
 
 
 def _flow_viscosity(settings: Settings, states: Tensor) -> float:
@@ -87,11 +85,12 @@ def _flow_viscosity(settings: Settings, states: Tensor) -> float:
     def misfit(nu: float) -> float:
         return float(make_pde("navier_stokes", {**settings, "nu": nu}).residual(states)["interior"].norm())
 
-    published = min(VISCOSITIES, key=misfit)
+    misfits = {nu: misfit(nu) for nu in VISCOSITIES}
+    published = min(misfits, key=lambda nu: misfits[nu])
     bounds = (log(published) - log(DECADE), log(published) + log(DECADE))
     fit: Any = minimize_scalar(
         lambda value: misfit(exp(value)), bounds=bounds, method="bounded", options={"xatol": 1e-3}
     )
-    if fit.fun < BETTER * misfit(published):
+    if fit.fun < BETTER * misfits[published]:
         return shortest_decimal(exp(fit.x), FLOW_ERROR)
     return published

@@ -59,6 +59,15 @@ def test_given_levels_are_kept(tmp_path, stored):
     assert (found.pde.config.low, found.pde.config.high) == (0.2, 1.0)
 
 
+@pytest.mark.parametrize(("name", "value"), [("low", 0.2), ("high", 5.0)])
+def test_one_given_level_is_kept_and_the_other_one_fitted(tmp_path, stored, name, value):
+    a, u = stored
+    np.savez(tmp_path / "d.npz", x=a == a.max(), y=u)
+    config = reader.read(tmp_path / "d.npz", "neuraloperator", "darcy", {name: value}).pde.config
+    assert getattr(config, name) == value
+    assert config.high / config.low == pytest.approx(a.max() / a.min(), rel=0.01)
+
+
 def test_the_published_states_are_re_solved_much_better_than_with_their_reputed_levels():
     """neuraloperator's file names 0.1 and 1; its states follow a ratio of 18 to 19."""
     path = ROOT / "tests" / "data" / "neuraloperator_darcy_train_16.npz"
