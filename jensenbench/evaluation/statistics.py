@@ -102,8 +102,7 @@ def estimate(values: Array) -> Estimate:
     Instances that lack a seed are left out. Three seeds or more: two-way random effects with S - 1 degrees of freedom,
     otherwise Student's t over the instances.
     """
-    values = np.atleast_2d(np.asarray(values, dtype=float))
-    values = values[:, np.isfinite(values).all(0)]
+    values = _complete(values)
     seeds, instances = values.shape
     if not instances:
         return Estimate(math.nan, math.nan, 0, seeds, 0, seeds < MIN_SEEDS)
@@ -112,6 +111,12 @@ def estimate(values: Array) -> Estimate:
     if instances == 1:
         return _one_way(values[:, 0], seeds, 1, conditional=False)
     return _two_way(values)
+
+
+def _complete(values: Array) -> Array:
+    """(S, N) values without the instances that lack a seed."""
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    return values[:, np.isfinite(values).all(0)]
 
 
 def _one_way(values: Array, seeds: int, instances: int, *, conditional: bool) -> Estimate:
@@ -129,7 +134,7 @@ def estimate_skewed(values: Array) -> Estimate:
     found = estimate(values)
     if not found.conditional or found.instances < LEAST_RESAMPLED or not found.error > 0:
         return found
-    means = np.atleast_2d(values)[:, np.isfinite(np.atleast_2d(values)).all(0)].mean(0)
+    means = _complete(values).mean(0)
     picks = np.random.default_rng(0).integers(0, len(means), (RESAMPLES, len(means)))
     resampled = means[picks]
     errors = resampled.std(1, ddof=1) / math.sqrt(len(means))

@@ -43,7 +43,7 @@ def pareto_points(compared: Sequence[Group]) -> pd.DataFrame:
     """One row per method, variant and task: evaluations, error and residual with their intervals."""
     records = []
     for group in compared:
-        error = error_metric(group)
+        error = ranking_metric(group.task)
         for candidate in group.candidates:
             shown = {"error": error, "residual": "residual_rel"}
             cells = {name: group.cell(candidate, metric) for name, metric in shown.items()}
@@ -59,11 +59,6 @@ def pareto_points(compared: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=[*columns, "residual_low", "residual_high"])
 
 
-def error_metric(group: Group) -> str:
-    """What tells good samples from bad ones: a distance of sets without observations, CRPS with them."""
-    return ranking_metric(group.task)
-
-
 def _pareto_figure(compared: Sequence[Group], points: pd.DataFrame, title: str) -> Figure:
     width = max(PANEL * len(compared), style.COLUMN_WIDTH)
     figure, axes = plt.subplots(
@@ -75,7 +70,7 @@ def _pareto_figure(compared: Sequence[Group], points: pd.DataFrame, title: str) 
         shown = here.assign(**{name: here[name].clip(group.dataset.floor_float32) for name in RESIDUALS})
         for ax, x in zip(column, ("nfe", "residual"), strict=True):
             _scatter(ax, shown, methods, x, optimum(points[points["task"] == group.task]))
-            ax.set_ylabel(LABELS[error_metric(group)])
+            ax.set_ylabel(LABELS[ranking_metric(group.task)])
         if at_floor(group, here):
             column[1].axvline(group.dataset.floor_float32, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
         column[0].set(title=group.task.replace("_", " "), xlabel="network evaluations")

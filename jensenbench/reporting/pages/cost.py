@@ -21,6 +21,7 @@ from jensenbench.io.frames import groups, listed, records
 from jensenbench.io.provenance import digest_text
 from jensenbench.io.schema import RUN_KEYS
 from jensenbench.plugins.registry import load_method
+from jensenbench.reporting.headings import CORRECTIONS
 from jensenbench.reporting.render import grid
 from jensenbench.reporting.results import CONTROL, Results
 from jensenbench.reporting.style import MISSING, format_count, format_seconds, format_value
@@ -28,7 +29,6 @@ from jensenbench.reporting.style import MISSING, format_count, format_seconds, f
 BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
 KEYS = list(RUN_KEYS)
 COUNTS = ("nfe", "vjp", "jvp", "residual_calls")
-POST_PROCESSING = ("solved", "newton1", "newton3")  # stages of timings that are parts of `evaluate`
 SOLVED = 64  # states on which a solver is timed
 
 
@@ -84,7 +84,7 @@ def processor() -> str:
 
 def stages(timings: pd.DataFrame) -> str:
     """Totals of each stage."""
-    timings = timings[~timings["stage"].isin(POST_PROCESSING)]
+    timings = timings[~timings["stage"].isin(CORRECTIONS)]  # these are parts of `evaluate`
     by_stage = timings.groupby("stage", sort=True)
     rows = [
         [str(stage), str(len(part)), format_seconds(part["seconds"].sum()), _mebibytes(part["peak_mib"].max())]
@@ -99,7 +99,7 @@ def stages(timings: pd.DataFrame) -> str:
 
 def preparation(timings: pd.DataFrame) -> str:
     """Every row of the stages before and after sampling: data, training, evaluation."""
-    chosen = timings[~timings["stage"].isin(["sample", *POST_PROCESSING])].sort_values(["stage", *KEYS], kind="stable")
+    chosen = timings[~timings["stage"].isin(["sample", *CORRECTIONS])].sort_values(["stage", *KEYS], kind="stable")
     rows = [
         [row["stage"], _label(row), format_seconds(row["seconds"]), _mebibytes(row["peak_mib"]), str(row["device"])]
         for row in records(chosen)
@@ -128,7 +128,7 @@ def sampling(results: Results) -> str:
 
 def post_processing(results: Results) -> str:
     """Seconds per state of each post-processing, beside what is left of residual and error."""
-    timings = results.timings[results.timings["stage"].isin(POST_PROCESSING)]
+    timings = results.timings[results.timings["stage"].isin(CORRECTIONS)]
     if timings.empty:
         return "No times of post-processing were recorded."
     runs = results.runs.drop(columns="seconds", errors="ignore")

@@ -212,7 +212,7 @@ def provenance(results: Results) -> str:
 LEGEND = """Each cell: mean, 95 % interval, number of values it rests on / number asked for. Errors and residuals have
 geometric means over instances (intervals of their logarithms, brought back), CRPS and coverage arithmetic ones
 (studentised bootstrap). **Bold**: the best and every method not separated from it by Holm's test over all pairs of the
-block. *Italic*: controls, never ranked and never bold. Rank: by the first column, sliced W2 or CRPS; 2–5 means that one
+block. *Italic*: controls, never ranked and never bold. Rank: in all tables by sliced W2 or CRPS; 2–5 means that one
 method is separated from this one as better and that four ranks are open. A method that failed or lacks a value has the
 worst rank. Relative L2 of single draws is √2 worse for a perfect sampler than that of the mean: it is
 never bold. Residuals are rms over the interior points, over the rms of the equation's largest term on
